@@ -1,0 +1,46 @@
+"""Names of the events a server or a client logs with ``--log json``: one JSON object a line, key ``event``.
+
+Every line carries ``time`` (seconds of CLOCK_MONOTONIC, which all containers of one kernel share), ``pid`` and
+``event``; the other keys are named beside each event.
+"""
+
+LISTENING = "listening"
+"""The listener is bound. ``model``, ``service``, ``host``, ``port``, ``backlog``."""
+
+CONNECTED = "connected"
+"""A connection was accepted. ``peer``, ``fd`` (the connection's descriptor), ``child`` (the process that serves it)."""
+
+DISCONNECTED = "disconnected"
+"""A conversation ended. ``peer``, ``bytes`` (echoed), ``reason``: one of the ``REASON_`` words below."""
+
+REAPED = "reaped"
+"""A child was waited for. ``child``, and either ``status`` (its exit status) or ``signal`` (what killed it)."""
+
+FORK_FAILED = "fork-failed"
+"""fork(2) refused; the accepted client waits and the fork is tried again. ``peer``, ``error``, ``retry`` (seconds)."""
+
+ACCEPT_FAILED = "accept-failed"
+"""accept(2) refused for want of a resource; clients wait in the backlog. ``error``, ``retry`` (seconds)."""
+
+FULL = "full"
+"""The cap on connections is reached; clients wait in the backlog. ``connections``."""
+
+DRAINING = "draining"
+"""SIGTERM: no new client is accepted, those being served have ``seconds`` left. ``connections``, ``seconds``."""
+
+CUT = "cut"
+"""Time is up, or SIGINT: conversations still open are ended. ``connections``."""
+
+STOPPED = "stopped"
+"""The last line of a server that ended as it was told."""
+
+REASON_END = "end of input"
+"""The peer half-closed; every byte went back, then FIN."""
+REASON_RESET = "reset"
+"""The peer reset the connection, or vanished while it was written to."""
+REASON_IDLE = "idle"
+"""Nothing came, or nothing was taken, for the idle timeout."""
+REASON_CUT = "cut"
+"""The server ended the conversation because it was told to stop."""
+
+ALL = (LISTENING, CONNECTED, DISCONNECTED, REAPED, FORK_FAILED, ACCEPT_FAILED, FULL, DRAINING, CUT, STOPPED)

@@ -1,0 +1,13 @@
+"""The words a verdict can be, from design.md: what each one promises, and what it does to the exit code."""
+
+PASS = "PASS"
+FAIL = "FAIL"
+WARN = "WARN"
+"""Allowed, not good."""
+INFO = "INFO"
+SKIP = "SKIP"
+"""Does not apply to this model."""
+INCONCLUSIVE = "INCONCLUSIVE"
+"""What had to be provoked did not happen, or the kernel cannot measure it here. Never counts as good."""
+ERROR = "ERROR"
+"""The lab's own fault."""
