@@ -26,7 +26,7 @@ FULL = "full"
 """The cap on connections is reached; clients wait in the backlog. ``connections``."""
 
 DRAINING = "draining"
-"""SIGTERM: no new client is accepted, those being served have ``seconds`` left. ``connections``, ``seconds``."""
+"""SIGTERM: no new client is accepted, those being served have ``seconds`` left."""
 
 CUT = "cut"
 """Time is up, or SIGINT: conversations still open are ended. ``connections``."""

@@ -1,0 +1,129 @@
+"""``python3 -m server MODEL``: open the listener, then let the model serve."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from protocol import events, exits
+from protocol.ports import SERVER_PORT
+from server._conversation import conversation
+from server._listener import Listener
+from server._log import log, speak_json
+from server._stop import Stop
+
+HERE = Path(__file__).parent
+
+
+def named(folder: Path) -> dict[str, str]:
+    """The ids a folder offers and their modules; the folder is the registry.
+
+    ``_loop`` is dropped: a module named ``select`` would hide the standard library's from whoever runs it as a script.
+    """
+    stems = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    return {stem.removesuffix("_loop").replace("_", "-"): stem for stem in stems}
+
+
+MODELS = named(HERE)
+SERVICES = named(HERE / "services")
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what was wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with the exit code for wrong usage."""
+        self.exit(exits.USAGE, f"server: {message}; see python3 -m server --help\n")
+
+
+def number(least: int, most: int, kind: type[Any] = int) -> Callable[[str], Any]:
+    """A type for argparse: a number within bounds."""
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = least - 1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} to {most}")
+        return value
+
+    return parse
+
+
+def parser() -> Parser:
+    """The command line."""
+    command = Parser(prog="server", description=__doc__, allow_abbrev=False)
+    command.add_argument("model", choices=MODELS, metavar="MODEL", help=" | ".join(MODELS))
+    command.add_argument("--service", choices=SERVICES, default="echo", metavar="NAME", help=" | ".join(SERVICES))
+    command.add_argument("--host", default="0.0.0.0", help="address to listen on; :: for IPv6 (default: %(default)s)")
+    command.add_argument("--port", type=number(0, 65535), default=SERVER_PORT, help="0: any (default: %(default)s)")
+    command.add_argument(
+        "--backlog",
+        type=number(0, 2**31 - 1),
+        default=4096,
+        metavar="N",
+        help="clients that may wait for accept; the kernel caps it at net.core.somaxconn (default: %(default)s)",
+    )
+    command.add_argument(
+        "--max-connections",
+        type=number(1, 2**31 - 1),
+        default=1000,
+        metavar="N",
+        help="clients served at once; more wait in the backlog (default: %(default)s)",
+    )
+    command.add_argument(
+        "--idle-timeout",
+        type=number(0, 10**6, float),
+        default=0.0,
+        metavar="SECONDS",
+        help="give up a client that sends and takes nothing; 0: never (default: 0)",
+    )
+    command.add_argument(
+        "--drain",
+        type=number(0, 10**6, float),
+        default=10.0,
+        metavar="SECONDS",
+        help="time that clients have left after SIGTERM (default: 10)",
+    )
+    command.add_argument("--log", choices=("text", "json"), default="text", help="(default: %(default)s)")
+    return command
+
+
+def main() -> int:
+    """Serve until told to stop.
+
+    Returns:
+        The exit code.
+    """
+    words = parser().parse_args()
+    if words.log == "json":
+        speak_json()
+    stop = Stop(grace=words.drain)
+    try:
+        listener = Listener(words.host, words.port, words.backlog, words.max_connections)
+    except OSError as error:
+        print(f"server: cannot listen on {words.host} port {words.port}: {error.strerror}.", file=sys.stderr)
+        print("server: choose another --host or --port, or end what listens there (ss -ltnp).", file=sys.stderr)
+        return exits.LAB_FAILED
+
+    service = importlib.import_module(f"server.services.{SERVICES[words.service]}")
+    model = importlib.import_module(f"server.{MODELS[words.model]}")
+    host, port = listener.address
+    log(
+        events.LISTENING,
+        host=host,
+        port=port,
+        model=words.model,
+        service=words.service,
+        backlog=words.backlog,
+    )
+    model.serve(listener, conversation(service.converse, words.idle_timeout, stop), stop)
+    log(events.STOPPED)
+    return exits.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""Where clients arrive: the listening socket, and what accept(2) may answer besides a client.
+
+Three queues are easily mixed up. The *backlog* holds clients that the kernel has connected and nobody has accepted
+yet; its length is the smaller of listen(2)'s argument and net.core.somaxconn. The *cap* is how many accepted clients
+a server is willing to serve at once; beyond it they are left in the backlog, and nobody is turned away. A *pause* is
+taken when the kernel refused something for want of a resource: asking again at once would spin.
+"""
+
+import errno
+import select
+import socket
+import time
+
+from protocol import events
+from server._log import log
+from server._stop import Stop
+
+PAUSE = 0.1
+"""Seconds without accept(2) after a refusal, as in OpenSSH's sshd: short for a person, long for a processor."""
+
+ALREADY_GONE = {
+    errno.EAGAIN,  # the client reset its connection between poll(2) and accept(2): UNP 16.6
+    errno.ECONNABORTED,
+    # accept(2): Linux passes errors that are pending on the new socket; to be treated like EAGAIN.
+    errno.ENETDOWN,
+    errno.EPROTO,
+    errno.ENOPROTOOPT,
+    errno.EHOSTDOWN,
+    errno.ENONET,
+    errno.EHOSTUNREACH,
+    errno.EOPNOTSUPP,
+    errno.ENETUNREACH,
+    errno.EPERM,  # a firewall rule forbade it
+}
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class Listener:
+    """A listening TCP socket that does not block.
+
+    Args:
+        host: address or name to bind; an IPv6 address takes IPv6.
+        port: 1 to 65535, or 0 for one that is free.
+        backlog: how many connected clients may wait to be accepted (listen(2)).
+        cap: how many clients the model may serve at once.
+
+    Raises:
+        OSError: the name does not resolve, or the address cannot be bound.
+    """
+
+    def __init__(self, host: str, port: int, backlog: int, cap: int) -> None:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        self.cap = cap
+        self._socket = socket.socket(family, kind, protocol)
+        try:
+            self._set_options()
+            self._socket.bind(address)
+            self._socket.listen(backlog)
+        except BaseException:
+            self._socket.close()
+            raise
+        self._poll = select.poll()
+        self._paused_until = 0.0
+        self._told = self._told_full = False
+
+    def _set_options(self) -> None:
+        """Set what the listener needs and what accepted sockets inherit from it (socket(7), tcp(7))."""
+        # Connections of an earlier server on this port, in TIME_WAIT or still served, must not forbid the bind.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # A peer that vanished without FIN is noticed after two hours; without this, never.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        # An answer goes out at once and does not wait for the ACK of the one before it (Nagle, RFC 896).
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # poll(2) may say "ready" for a client that is gone when accept(2) looks; a blocking accept would hang there.
+        self._socket.setblocking(False)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that the kernel has bound."""
+        host, port = self._socket.getsockname()[:2]
+        return host, port
+
+    def close(self) -> None:
+        """Close this process's descriptor. The port is free when the last process that holds one has done so."""
+        self._socket.close()
+
+    def wait(self, stop: Stop, *, serving: int, accept: bool = True) -> bool:
+        """Sleep in poll(2) until something is to be done.
+
+        Args:
+            stop: always waited for, so a signal ends the sleep.
+            serving: how many clients the model serves now; at the cap, no more are wanted.
+            accept: whether the model can take one otherwise.
+
+        Returns:
+            True when a client is there to be accepted.
+        """
+        room = serving < self.cap
+        if not room and not self._told_full:
+            log(events.FULL, connections=serving)
+            self._told_full = True
+        pause = self._paused_until - time.monotonic()
+        self._poll.register(stop, select.POLLIN)
+        if room and accept and pause <= 0:
+            self._poll.register(self._socket, select.POLLIN)
+        else:
+            # Left out rather than ignored: a listener with a client in its backlog would end every poll at once.
+            self._leave_out()
+        ready = {fd for fd, _ in self._poll.poll(pause * 1000 if pause > 0 else None)}
+        stop.clear()
+        arrived = self._socket.fileno() in ready
+        self._told_full &= not room or arrived  # the crowd is over when there was room and nobody came
+        return arrived
+
+    def _leave_out(self) -> None:
+        try:
+            self._poll.unregister(self._socket)
+        except KeyError:
+            pass
+
+    def accept(self) -> tuple[socket.socket, str] | None:
+        """Take one client from the backlog.
+
+        Returns:
+            The connection, which blocks, and the peer as ``address:port``; None when there is none to be had now.
+
+        Raises:
+            OSError: accept(2) failed in a way that only a mistake in the server explains (EBADF, EINVAL).
+        """
+        try:
+            connection, peer = self._socket.accept()
+        except OSError as error:
+            if error.errno in EXHAUSTED:
+                self.pause(events.ACCEPT_FAILED, error)
+            elif error.errno not in ALREADY_GONE:
+                raise
+            return None
+        self._told = False
+        return connection, f"{peer[0]}:{peer[1]}"
+
+    def pause(self, event: str, error: OSError, **facts: str) -> None:
+        """Accept nothing for ``PAUSE`` seconds after a refusal; the clients keep their place in the backlog.
+
+        It is logged once until a client was accepted again: ten lines a second help nobody.
+
+        Args:
+            event: what was refused, a name of ``protocol.events``.
+            error: what the kernel answered.
+            facts: what else belongs to the event.
+        """
+        self._paused_until = time.monotonic() + PAUSE
+        if not self._told:
+            log(event, error=error.strerror, retry=PAUSE, **facts)
+        self._told = True

@@ -1,0 +1,125 @@
+"""What the outside wants of the server: signals, turned into something a loop can wait for.
+
+A signal handler may interrupt anything at any point, so it should do next to nothing (signal-safety(7)). Here the
+handler in C that Python installs with sigaction(2) writes one byte into a pipe, and that is all. The loop sleeps in
+poll(2) on that pipe beside its sockets; a signal that comes just before the sleep is not lost, for its byte is there
+already. This is the self-pipe (TLPI 63.5.2).
+
+SIGTERM asks the server to drain: no new clients, those it has may finish within ``grace`` seconds.
+SIGINT, or a second SIGTERM, asks it to stop now. SIGCHLD only wakes the loop, which then waits for its children.
+
+Without SA_RESTART, sigaction(2) lets a signal end a blocking call with EINTR. Python runs what is to be done and calls
+again (PEP 475), so no model has to. SIGPIPE is ignored since Python started: writing to a peer that is gone is an
+error of that one write (EPIPE) and not the death of the process.
+"""
+
+import os
+import select
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from protocol import events
+from server._log import log
+
+HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM)
+
+
+class Stop:
+    """The wish to end, and the pipe that tells of it.
+
+    Args:
+        grace: seconds that conversations have left after SIGTERM.
+
+    Attributes:
+        asked: the server shall end; no new client is to be accepted.
+        now: time is up; what is still open is to be ended.
+    """
+
+    def __init__(self, grace: float) -> None:
+        self.grace = grace
+        self.asked = False
+        self.now = False
+        self._current: socket.socket | None = None
+        # Not blocking: a handler that blocked on a full pipe would hang the server. A byte lost there does not
+        # matter, since a full pipe wakes the loop as well as a fuller one would.
+        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        for number in HEARD:
+            # Not SIG_IGN for SIGCHLD: ignored, the kernel would throw the exit status away (POSIX, waitpid(2) NOTES).
+            # As PID 1, without these handlers, the server could not be stopped at all: pid_namespaces(7).
+            signal.signal(number, self._arrived)
+
+    def fileno(self) -> int:
+        """The descriptor that is readable once a signal has come, for poll(2)."""
+        return self._read
+
+    def _arrived(self, number: int, _: FrameType | None) -> None:
+        """Note a signal. Python calls this between two of its instructions, not inside the real handler."""
+        if number == signal.SIGTERM and not self.asked:
+            self.asked = True
+            log(events.DRAINING, seconds=self.grace)
+            signal.setitimer(signal.ITIMER_REAL, max(self.grace, 1e-6))  # 0 would mean: never
+        elif number != signal.SIGCHLD:
+            self._time_is_up()
+
+    def _time_is_up(self) -> None:
+        self.asked = self.now = True
+        if self._current is not None:
+            _end(self._current)
+
+    def clear(self) -> None:
+        """Empty the pipe, so that it wakes the loop for the next signal only."""
+        try:
+            while os.read(self._read, 512):
+                pass
+        except BlockingIOError:
+            pass
+
+    def wait(self) -> None:
+        """Sleep until a signal comes."""
+        poll = select.poll()
+        poll.register(self, select.POLLIN)
+        poll.poll()
+        self.clear()
+
+    @contextmanager
+    def cutting(self, connection: socket.socket) -> Iterator[None]:
+        """End ``connection`` when time is up: for a model that blocks in the conversation itself."""
+        self._current = connection
+        try:
+            if self.now:
+                _end(connection)
+            yield
+        finally:
+            self._current = None
+
+    def hold_signals(self) -> None:
+        """Let signals wait (sigprocmask(2)) while the process forks."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+
+    def release_signals(self) -> None:
+        """Deliver what has waited."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
+
+    def forget(self) -> None:
+        """In a child: be a process that signals end, and that does not write into its parent's pipe."""
+        signal.set_wakeup_fd(-1)
+        for number in HEARD:
+            signal.signal(number, signal.SIG_DFL)
+        os.close(self._read)
+        os.close(self._write)
+        self.release_signals()
+
+
+def _end(connection: socket.socket) -> None:
+    """End a connection under a call that blocks on it: recv(2) then returns 0, send(2) fails with EPIPE.
+
+    close(2) would not do that: the descriptor goes, the call goes on sleeping.
+    """
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:  # ENOTCONN: the peer has reset it already
+        pass
