@@ -1,0 +1,97 @@
+"""A server started for a test on a free port of the loopback device, and what its kernel entries say."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+MODELS = ("iterative", "fork")
+PATIENCE = 15.0
+"""Seconds until a test gives up waiting for what should happen at once."""
+
+
+def until(true: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+    """Poll until ``true()`` is; AssertionError with ``what`` when it never becomes so."""
+    deadline = time.monotonic() + patience
+    while not (value := true()):
+        assert time.monotonic() < deadline, f"never happened: {what}"
+        time.sleep(0.005)
+    return value
+
+
+class Server:
+    """One running server."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self.process, self._log = process, log
+        self.port = int(until(lambda: self.events("listening"), "listening")[0]["port"])
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The log's events of this name so far."""
+        lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == name]
+
+    def connect(self) -> socket.socket:
+        """A client's connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+    def children(self) -> dict[int, str]:
+        """PIDs of the server's children, and their states."""
+        found = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                state, ppid = stat.read_text().rpartition(")")[2].split()[:2]
+            except OSError:
+                continue
+            if int(ppid) == self.process.pid:
+                found[int(stat.parent.name)] = state
+        return found
+
+    def descriptors(self) -> list[str]:
+        """What the server's descriptors point to."""
+        return sorted(str(path.readlink()) for path in Path(f"/proc/{self.process.pid}/fd").iterdir())
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+
+@contextmanager
+def serving(tmp_path: Path, model: str, *options: str, **popen: Any) -> Iterator[Server]:
+    """Run a server of ``model``; it and its children are gone afterwards."""
+    log = tmp_path / f"{model}.log"
+    with log.open("w") as output:
+        command = [sys.executable, "-m", "server", model, "--host", "127.0.0.1", "--port", "0", "--log", "json", *options]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, text=True, **popen)
+    server = None
+    try:
+        server = Server(process, log)
+        yield server
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.send_signal(signal.SIGINT)
+            process.wait(PATIENCE)
+        assert "Traceback" not in log.read_text(), log.read_text()
+
+
+def say(connection: socket.socket, data: bytes) -> bytes:
+    """Send, and read as many bytes back."""
+    connection.sendall(data)
+    return hear(connection, len(data))
+
+
+def hear(connection: socket.socket, count: int) -> bytes:
+    """Read ``count`` bytes, fewer only at EOF."""
+    heard = b""
+    while len(heard) < count and (more := connection.recv(count - len(heard))):
+        heard += more
+    return heard

@@ -1,0 +1,212 @@
+"""What every model promises its clients, seen from a client on the loopback device."""
+
+import hashlib
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from protocol import events, exits
+from tests.unit.serving import MODELS, ROOT, Server, hear, say, serving, until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server runs in Linux containers")
+
+NO_WAIT_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER on, zero seconds: close() sends RST (socket(7))."""
+
+
+@pytest.fixture(params=MODELS)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """A server of each model."""
+    with serving(tmp_path, request.param) as running:
+        yield running
+
+
+def test_each_byte_comes_back(server: Server) -> None:
+    """All 256 values return in order."""
+    with server.connect() as client:
+        assert say(client, bytes(range(256))) == bytes(range(256))
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 65536, 65537, 16 << 20])
+def test_any_size_comes_back_and_then_fin(server: Server, size: int) -> None:
+    """A client that writes all, half-closes and reads gets every byte and then EOF."""
+    data = os.urandom(size)
+    with server.connect() as client:
+        writer = threading.Thread(target=lambda: (client.sendall(data), client.shutdown(socket.SHUT_WR)))
+        writer.start()
+        digest = hashlib.sha256()
+        while more := client.recv(1 << 16):
+            digest.update(more)
+        writer.join()
+    assert digest.digest() == hashlib.sha256(data).digest()
+    until(lambda: [e for e in server.events(events.DISCONNECTED) if e["bytes"] == size], "told with its bytes")
+    assert server.events(events.DISCONNECTED)[-1]["reason"] == events.REASON_END
+
+
+def test_reset_is_survived(server: Server) -> None:
+    """A client that resets its connection harms nobody; the server says so and goes on."""
+    with server.connect() as rude:
+        assert say(rude, b"x") == b"x"
+        rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_WAIT_RESET)
+    until(lambda: server.events(events.DISCONNECTED), "the reset is noticed")
+    assert server.events(events.DISCONNECTED)[0]["reason"] == events.REASON_RESET
+    with server.connect() as next_one:
+        assert say(next_one, b"still there") == b"still there"
+
+
+def test_peer_that_leaves_while_written_to(server: Server) -> None:
+    """A client that goes with unread echo in its buffer causes EPIPE or RST in the server, not its death."""
+    with server.connect() as client:
+        client.sendall(os.urandom(1 << 16))
+    until(lambda: server.events(events.DISCONNECTED), "it has ended")
+    with server.connect() as next_one:
+        assert say(next_one, b"alive") == b"alive"
+
+
+def test_gone_before_accept(server: Server) -> None:
+    """Connections reset while still in the backlog are skipped."""
+    server.process.send_signal(signal.SIGSTOP)
+    for _ in range(5):
+        with server.connect() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_WAIT_RESET)
+    server.process.send_signal(signal.SIGCONT)
+    with server.connect() as client:
+        assert say(client, b"next") == b"next"
+
+
+def test_signals_interrupt_nothing(server: Server) -> None:
+    """A hundred SIGCHLDs from outside while bytes flow: every byte comes back (EINTR is not an error)."""
+    with server.connect() as client:
+        for _ in range(100):
+            server.process.send_signal(signal.SIGCHLD)
+            assert say(client, b"ping") == b"ping"
+
+
+def test_no_descriptor_stays(server: Server) -> None:
+    """After 200 connections the server holds the descriptors that it held before."""
+    with server.connect() as client:
+        say(client, b"warm")
+    until(lambda: not server.children(), "the first child is gone")
+    before = server.descriptors()
+    for _ in range(200):
+        with server.connect() as client:
+            say(client, b"x")
+    until(lambda: not server.children(), "all children are gone")
+    until(lambda: server.descriptors() == before, "the descriptors are as before")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_idle_peer_is_given_up(model: str, tmp_path: Path) -> None:
+    """With --idle-timeout a client that says nothing is ended with FIN, and told apart in the log."""
+    with serving(tmp_path, model, "--idle-timeout", "0.2") as server, server.connect() as client:
+        assert client.recv(1) == b""
+        until(lambda: server.events(events.DISCONNECTED), "it is told")
+        assert server.events(events.DISCONNECTED)[0]["reason"] == events.REASON_IDLE
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_sigterm_drains(model: str, tmp_path: Path) -> None:
+    """After SIGTERM the port refuses new clients, the one being served finishes, and the exit status is 0."""
+    with serving(tmp_path, model, "--drain", "30") as server, server.connect() as client:
+        say(client, b"before")
+        server.process.terminate()
+        until(lambda: server.events(events.DRAINING), "draining")
+        assert say(client, b"during") == b"during"
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+        assert server.process.wait(15) == exits.OK
+        with pytest.raises(ConnectionRefusedError):
+            server.connect()
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("drain", "numbers"), [("0", ["TERM"]), ("0.2", ["TERM"]), ("60", ["TERM", "TERM"])])
+def test_drain_is_bounded(model: str, drain: str, numbers: list[str], tmp_path: Path) -> None:
+    """A client that never ends is ended when the time is up, or at a second SIGTERM."""
+    with serving(tmp_path, model, "--drain", drain) as server, server.connect() as client:
+        say(client, b"x")
+        for count, number in enumerate(numbers, 1):
+            server.process.send_signal(getattr(signal, f"SIG{number}"))
+            until(lambda: server.events(events.DRAINING) or server.process.poll() is not None, f"signal {count}")
+        assert server.process.wait(15) == exits.OK
+        assert client.recv(1) == b""
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_sigint_stops_at_once(model: str, tmp_path: Path) -> None:
+    """SIGINT ends open conversations without waiting for the drain."""
+    with serving(tmp_path, model, "--drain", "600") as server, server.connect() as client:
+        say(client, b"x")
+        assert server.stop(signal.SIGINT) == exits.OK
+        assert client.recv(1) == b""
+        assert server.events(events.STOPPED)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_descriptor_limit_is_survived(model: str, tmp_path: Path) -> None:
+    """At RLIMIT_NOFILE clients wait in the backlog, nothing spins, and they are served once there is room."""
+    import resource
+
+    with serving(tmp_path, model) as server:
+        with server.connect() as client:
+            say(client, b"warm")
+        until(lambda: not server.children(), "idle")
+        pid, hard = server.process.pid, resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(server.descriptors()), hard))
+        with server.connect() as client:
+            client.sendall(b"patience")
+            until(lambda: server.events(events.ACCEPT_FAILED), "EMFILE is told")
+            spent = cpu_ticks(pid)
+            with pytest.raises(TimeoutError):
+                client.settimeout(0.5)
+                client.recv(1)
+            assert cpu_ticks(pid) - spent <= 10, "the server spins on a listener it cannot accept from"
+            assert len(server.events(events.ACCEPT_FAILED)) == 1
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
+            client.settimeout(15)
+            assert hear(client, 8) == b"patience"
+
+
+def cpu_ticks(pid: int) -> int:
+    """Processor time that a process has used, in clock ticks (1/100 s)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["frok"], "frok"),
+        (["fork", "--port", "abc"], "abc"),
+        (["fork", "--port", "70000"], "70000"),
+        (["fork", "--service", "ehco"], "ehco"),
+        (["fork", "--max-connections", "0"], "0"),
+        ([], "MODEL"),
+    ],
+)
+def test_wrong_words(words: list[str], named: str) -> None:
+    """A wrong word is named in one line, with exit code 2."""
+    import subprocess
+
+    done = subprocess.run([sys.executable, "-m", "server", *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == exits.USAGE
+    assert named in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_port_taken(server: Server) -> None:
+    """A port that another server has is named, with exit code 4 and no traceback."""
+    import subprocess
+
+    command = [sys.executable, "-m", "server", "fork", "--host", "127.0.0.1", "--port", str(server.port)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == exits.LAB_FAILED
+    assert str(server.port) in done.stderr
+    assert "Traceback" not in done.stderr
