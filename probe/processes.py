@@ -83,7 +83,7 @@ def server_tree() -> tuple[int | None, list[dict[str, Any]]]:
     tree = [
         found
         for pid, found in sorted(everything.items())
-        if _descends(pid, everything) and _group(pid) == group and not _is_init(found)
+        if _descends(pid, everything) and _group(_living(found)) == group and not _is_init(found)
     ]
     main = min(tree, key=lambda found: (found["start"], found["pid"]), default=None)
     return (main["pid"] if main else None), tree
@@ -93,6 +93,11 @@ def _descends(pid: int, everything: dict[int, dict[str, Any]]) -> bool:
     while pid != INIT and pid in everything:
         pid = everything[pid]["ppid"]
     return pid == INIT
+
+
+def _living(found: dict[str, Any]) -> int:
+    """Whose control group to ask for: a zombie has left its own (cgroups(7)), its parent is alive and still has one."""
+    return int(found["ppid"] if found["state"] == "Z" else found["pid"])
 
 
 def _is_init(found: dict[str, Any]) -> bool:
