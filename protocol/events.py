@@ -25,6 +25,9 @@ ACCEPT_FAILED = "accept-failed"
 FULL = "full"
 """The cap on connections is reached; clients wait in the backlog. ``connections``."""
 
+REFUSED = "refused"
+"""select(2) cannot wait for a descriptor this high; the client is turned away. ``peer``, ``fd``, ``highest``."""
+
 DRAINING = "draining"
 """SIGTERM: no new client is accepted, those being served have ``seconds`` left."""
 
@@ -43,4 +46,4 @@ REASON_IDLE = "idle"
 REASON_CUT = "cut"
 """The server ended the conversation because it was told to stop."""
 
-ALL = (LISTENING, CONNECTED, DISCONNECTED, REAPED, FORK_FAILED, ACCEPT_FAILED, FULL, DRAINING, CUT, STOPPED)
+ALL = (LISTENING, CONNECTED, DISCONNECTED, REAPED, FORK_FAILED, ACCEPT_FAILED, FULL, REFUSED, DRAINING, CUT, STOPPED)

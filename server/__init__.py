@@ -5,8 +5,8 @@ A model has one function, ``serve(listener, handle, stop)``:
 ``listener``
     Where clients arrive (``_listener.py``). ``wait(stop)`` sleeps until one is there, ``accept()`` takes it.
 ``handle``
-    ``handle(connection, peer)`` holds one whole conversation, blocking, and never raises for what a peer does
-    (``_conversation.py``).
+    ``handle(connection, peer)`` holds one whole conversation, blocking; ``handle.begin(connection, peer)`` begins one
+    that an event loop goes on with. Neither raises for what a peer does (``_conversation.py``).
 ``stop``
     What the outside wants (``_stop.py``): ``asked`` once the server shall end, ``now`` once time is up.
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from protocol import events, exits
 from protocol.ports import SERVER_PORT
-from server._conversation import conversation
+from server._conversation import Handle
 from server._listener import Listener
 from server._log import log, speak_json
 from server._stop import Stop
@@ -120,7 +120,7 @@ def main() -> int:
         service=words.service,
         backlog=words.backlog,
     )
-    model.serve(listener, conversation(service.converse, words.idle_timeout, stop), stop)
+    model.serve(listener, Handle(service.converse, words.idle_timeout, stop), stop)
     log(events.STOPPED)
     return exits.OK
 

@@ -8,46 +8,82 @@ from protocol import events
 from server._log import log
 from server._stop import Stop
 
-Service = Callable[[socket.socket], Iterator[int]]
-"""Holds the conversation and yields, at each step, how many bytes went back."""
-
-Handle = Callable[[socket.socket, str], None]
-"""``handle(connection, peer)``: a service with everything around it that a model need not know."""
+Service = Callable[["Conversation"], Iterator[int]]
+"""``converse`` of a module in ``services/``."""
 
 
-def conversation(service: Service, idle: float, stop: Stop) -> Handle:
-    """Make the ``handle`` of a model.
+class Conversation:
+    """A service at work for one client.
+
+    Args:
+        service: what is said.
+        connection: the client's socket; closed when the conversation is over.
+        peer: ``address:port``, for the log.
+        flags: for each recv(2) and send(2). MSG_DONTWAIT: do not block in this one call.
+        stop: tells a conversation that the server ended from one that the peer broke off.
+
+    Attributes:
+        echoed: bytes sent back so far.
+        waits: what it waits for, an event mask of poll(2); 0 before it has begun and when it is over.
+    """
+
+    __slots__ = ("_steps", "_stop", "connection", "echoed", "flags", "peer", "waits")
+
+    def __init__(self, service: Service, connection: socket.socket, peer: str, flags: int, stop: Stop) -> None:
+        self.connection, self.peer, self.flags, self._stop = connection, peer, flags, stop
+        self.echoed = 0
+        self.waits = 0
+        self._steps = service(self)
+
+    def step(self) -> int:
+        """Go on until a call would block; returns ``waits``."""
+        try:
+            self.waits = next(self._steps, 0)
+            if not self.waits:
+                # FIN goes out now. close() would do the same, unless some process still holds a copy of this
+                # descriptor: shutdown(2) acts on the connection, close(2) on the descriptor.
+                self.connection.shutdown(socket.SHUT_WR)
+                self.end(events.REASON_END)
+        except OSError:  # ECONNRESET, EPIPE, ETIMEDOUT: the peer is gone, and with it whom to tell
+            self.end(events.REASON_RESET)
+        return self.waits
+
+    def end(self, reason: str) -> None:
+        """Close the connection and say why."""
+        self.waits = 0
+        self.connection.close()
+        if self._stop.now:
+            reason = events.REASON_CUT
+        log(events.DISCONNECTED, peer=self.peer, bytes=self.echoed, reason=reason)
+
+
+class Handle:
+    """What a model does with a client; it need not know the service.
 
     Args:
         service: what is said.
         idle: seconds after which a peer that neither sends nor takes anything is given up; 0 for never.
-        stop: tells a conversation that the server ended from one that the peer broke off.
+        stop: what each conversation looks at when it ends.
     """
 
-    def handle(connection: socket.socket, peer: str) -> None:
-        echoed = 0
-        try:
-            _limit_idleness(connection, idle)
-            for count in service(connection):
-                echoed += count
-            # FIN goes out now. close() would do the same here, unless some process still holds a copy of this
-            # descriptor: shutdown(2) acts on the connection, close(2) on the descriptor.
-            connection.shutdown(socket.SHUT_WR)
-            reason = events.REASON_END
-        except BlockingIOError:  # EAGAIN: SO_RCVTIMEO or SO_SNDTIMEO has run out
-            reason = events.REASON_IDLE
-        except OSError:  # ECONNRESET, EPIPE, ETIMEDOUT: the peer is gone, and with it whom to tell
-            reason = events.REASON_RESET
-        if stop.now:
-            reason = events.REASON_CUT
-        log(events.DISCONNECTED, peer=peer, bytes=echoed, reason=reason)
+    def __init__(self, service: Service, idle: float, stop: Stop) -> None:
+        self.service, self.idle, self.stop = service, idle, stop
 
-    return handle
+    def __call__(self, connection: socket.socket, peer: str) -> None:
+        """Hold the whole conversation, blocking, and close the connection."""
+        if self.idle > 0:
+            _limit_idleness(connection, self.idle)
+        talk = Conversation(self.service, connection, peer, 0, self.stop)
+        if talk.step():  # it would block although the connection blocks: the limit has run out
+            talk.end(events.REASON_IDLE)
+
+    def begin(self, connection: socket.socket, peer: str) -> Conversation:
+        """Begin a conversation that an event loop goes on with, step by step."""
+        return Conversation(self.service, connection, peer, socket.MSG_DONTWAIT, self.stop)
 
 
 def _limit_idleness(connection: socket.socket, seconds: float) -> None:
-    """Let each recv(2) and each send(2) sleep no longer than this; no timer and no extra system call is needed."""
-    if seconds > 0:
-        timeval = struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000))
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+    """Let each recv(2) and each send(2) sleep no longer than this (socket(7)): no timer, no extra system call."""
+    timeval = struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)

@@ -9,6 +9,7 @@ taken when the kernel refused something for want of a resource: asking again at 
 import errno
 import select
 import socket
+import sys
 import time
 
 from protocol import events
@@ -61,7 +62,6 @@ class Listener:
         except BaseException:
             self._socket.close()
             raise
-        self._poll = select.poll()
         self._paused_until = 0.0
         self._told = self._told_full = False
 
@@ -86,6 +86,27 @@ class Listener:
         """Close this process's descriptor. The port is free when the last process that holds one has done so."""
         self._socket.close()
 
+    def fileno(self) -> int:
+        """The listener's descriptor; -1 once it is closed."""
+        return self._socket.fileno()
+
+    def has_room(self, serving: int) -> bool:
+        """Whether one more client is wanted by a model that serves ``serving`` now; not at the cap, not in a pause."""
+        room = serving < self.cap
+        if not room and not self._told_full:
+            log(events.FULL, connections=serving)
+        self._told_full = not room or (self._told_full and self.backlog() > 0)  # over once nobody waits any more
+        return room and self.pause_left() <= 0
+
+    def pause_left(self) -> float:
+        """Seconds until clients may be accepted again; 0 or less when there is no pause."""
+        return self._paused_until - time.monotonic()
+
+    def backlog(self) -> int:
+        """How many connected clients wait to be accepted: of a listener, tcpi_unacked counts them (net/ipv4/tcp.c)."""
+        info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)
+        return int.from_bytes(info[24:28], sys.byteorder)
+
     def wait(self, stop: Stop, *, serving: int, accept: bool = True) -> bool:
         """Sleep in poll(2) until something is to be done.
 
@@ -97,28 +118,15 @@ class Listener:
         Returns:
             True when a client is there to be accepted.
         """
-        room = serving < self.cap
-        if not room and not self._told_full:
-            log(events.FULL, connections=serving)
-            self._told_full = True
-        pause = self._paused_until - time.monotonic()
-        self._poll.register(stop, select.POLLIN)
-        if room and accept and pause <= 0:
-            self._poll.register(self._socket, select.POLLIN)
-        else:
-            # Left out rather than ignored: a listener with a client in its backlog would end every poll at once.
-            self._leave_out()
-        ready = {fd for fd, _ in self._poll.poll(pause * 1000 if pause > 0 else None)}
+        poll = select.poll()
+        poll.register(stop, select.POLLIN)
+        # At other times left out rather than ignored: a client in the backlog would end every poll at once.
+        if self.has_room(serving) and accept:
+            poll.register(self, select.POLLIN)
+        pause = self.pause_left()
+        ready = {fd for fd, _ in poll.poll(pause * 1000 if pause > 0 else None)}
         stop.clear()
-        arrived = self._socket.fileno() in ready
-        self._told_full &= not room or arrived  # the crowd is over when there was room and nobody came
-        return arrived
-
-    def _leave_out(self) -> None:
-        try:
-            self._poll.unregister(self._socket)
-        except KeyError:
-            pass
+        return self.fileno() in ready
 
     def accept(self) -> tuple[socket.socket, str] | None:
         """Take one client from the backlog.

@@ -88,8 +88,7 @@ def serve_and_exit(
     try:
         stop.forget()
         listener.close()
-        with connection:
-            handle(connection, peer)
+        handle(connection, peer)
         status = os.EX_OK
     except BaseException:
         sys.excepthook(*sys.exc_info())  # a mistake in the server; it costs this one client only

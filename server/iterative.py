@@ -26,6 +26,6 @@ def serve(listener: Listener, handle: Handle, stop: Stop) -> None:
             continue
         connection, peer = accepted
         log(events.CONNECTED, peer=peer, fd=connection.fileno())
-        with connection, stop.cutting(connection):
+        with stop.cutting(connection):
             handle(connection, peer)
     listener.close()

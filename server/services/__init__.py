@@ -1,1 +1,36 @@
-"""What a server says to its clients: one service a file, one function ``converse(connection)`` in it."""
+"""What a server says to its clients: one service a file, one generator function ``converse(talk)`` in it.
+
+``talk`` is a ``Conversation``: its ``connection``, the ``flags`` for recv(2) and send(2), and ``echoed``, the count of
+bytes sent back. A service goes on until a call would block. Then it yields what it waits for, READABLE or WRITABLE,
+and is resumed when that is so. It returns at the peer's FIN, once everything is answered.
+
+So one text serves both kinds of model. Those with a process or a thread for each connection let the calls block, and
+nothing is ever yielded. Event loops hold thousands of suspended conversations in one process, each at its own yield.
+"""
+
+import select
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server._conversation import Conversation
+
+READABLE = select.POLLIN
+WRITABLE = select.POLLOUT
+
+
+def send_all(talk: "Conversation", data: bytes) -> Iterator[int]:
+    """Send every byte: send(2) may take only a part of them, as many as its buffer has room for.
+
+    Nothing is read meanwhile. A peer that sends and never reads fills its own buffers, and then it blocks:
+    backpressure, at the price of one buffer.
+    """
+    rest = memoryview(data)
+    while rest:
+        try:
+            sent = talk.connection.send(rest, talk.flags)
+        except BlockingIOError:
+            yield WRITABLE
+            continue
+        talk.echoed += sent
+        rest = rest[sent:]

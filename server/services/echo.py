@@ -1,24 +1,32 @@
 """Sends back each byte (RFC 862)."""
 
-import socket
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-BUFFER = 65536
-"""Bytes read at once, and the most that are ever held for a client."""
+from server.services import READABLE, send_all
+
+if TYPE_CHECKING:
+    from server._conversation import Conversation
+
+FIRST, LARGEST = 4096, 262144
+"""Bytes read at once: few at first, since a process pays for each page it touches; more for a peer that sends more."""
 
 
-def converse(connection: socket.socket) -> Iterator[int]:
-    """Echo until the peer's FIN, and yield how many bytes went back at each step.
-
-    The next bytes are read only when the last ones are written, so a peer that sends and never reads fills its own
-    buffers and then blocks: backpressure, for free.
+def converse(talk: "Conversation") -> Iterator[int]:
+    """Echo until the peer's FIN.
 
     Raises:
-        OSError: the peer is gone, or idle for too long.
+        OSError: the peer is gone.
     """
-    buffer = bytearray(BUFFER)
-    view = memoryview(buffer)
-    while count := connection.recv_into(buffer):  # 0 is not "nothing now" but the peer's FIN
-        # send(2) may take a part of the bytes only; sendall calls it until all are in the kernel's hands.
-        connection.sendall(view[:count])
-        yield count
+    size = FIRST
+    while True:
+        try:
+            data = talk.connection.recv(size, talk.flags)
+        except BlockingIOError:
+            yield READABLE
+            continue
+        if not data:  # not "nothing now" but the peer's FIN
+            return
+        yield from send_all(talk, data)
+        if len(data) == size:
+            size = min(4 * size, LARGEST)

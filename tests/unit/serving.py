@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-MODELS = ("iterative", "fork")
+MODELS = ("iterative", "fork", "select", "poll", "epoll")
 PATIENCE = 15.0
 """Seconds until a test gives up waiting for what should happen at once."""
 
