@@ -28,10 +28,14 @@ def until(true: Callable[[], Any], what: str) -> Any:
     return value
 
 
+Behaviour = Callable[["Peer", socket.socket], None]
+"""What a server does with its one client; it need not close the connection."""
+
+
 class Peer:
     """A server for one client: it behaves as the function ``behave`` says, and remembers what came."""
 
-    def __init__(self, behave: Callable[["Peer", socket.socket], None]) -> None:
+    def __init__(self, behave: Behaviour) -> None:
         self.received = bytearray()
         self.accepted = threading.Event()
         self.got_end = threading.Event()
@@ -48,6 +52,8 @@ class Peer:
     def close(self) -> None:
         """End the server, whatever it is doing."""
         self.go_on.set()
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes an accept(2) to which no client came
         self._thread.join(PATIENCE)
         self._listener.close()
         assert not self._thread.is_alive(), "the peer still waits for its client"
@@ -61,7 +67,10 @@ class Peer:
         return data
 
     def _serve(self) -> None:
-        connection, _ = self._listener.accept()
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return
         self.accepted.set()
         with connection, suppress(ConnectionError):
             connection.settimeout(PATIENCE)
@@ -69,7 +78,7 @@ class Peer:
 
 
 @contextmanager
-def peer(behave: Callable[[Peer, socket.socket], None]) -> Iterator[Peer]:
+def peer(behave: Behaviour) -> Iterator[Peer]:
     """Run a server that behaves so."""
     server = Peer(behave)
     try:
@@ -93,16 +102,27 @@ def echo_some(server: Peer, connection: socket.socket) -> None:
     connection.sendall(server.read(connection))
 
 
+def reset_at_once(server: Peer, connection: socket.socket) -> None:
+    """Reset without reading: SO_LINGER of zero seconds makes close(2) send RST (socket(7))."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def reset(server: Peer, connection: socket.socket) -> None:
-    """Read something, then reset: SO_LINGER of zero seconds makes close(2) send RST (socket(7))."""
+    """Read something, then reset."""
     server.read(connection)
-    abort(connection)
+    reset_at_once(server, connection)
 
 
 def never_read(server: Peer, connection: socket.socket) -> None:
     """Take nothing until the test says so, then reset."""
     server.go_on.wait(PATIENCE)
-    abort(connection)
+    reset_at_once(server, connection)
+
+
+def echo_and_goodbye(server: Peer, connection: socket.socket) -> None:
+    """Echo, and say one thing more after the client's FIN."""
+    echo(server, connection)
+    connection.sendall(b"goodbye\n")
 
 
 def answer_after_end(server: Peer, connection: socket.socket) -> None:
@@ -113,31 +133,26 @@ def answer_after_end(server: Peer, connection: socket.socket) -> None:
     connection.sendall(bytes(server.received))
 
 
-def abort(connection: socket.socket) -> None:
-    """Make the coming close(2) a reset."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
 class Client(subprocess.Popen[bytes]):
     """``python3 -m client`` against a port of the loopback device; its streams are pipes unless said otherwise."""
 
-    def __init__(self, port: int, *words: str, **options: Any) -> None:
+    def __init__(self, port: int, *words: str, program: tuple[str, ...] = ("-m", "client"), **options: Any) -> None:
         self.mark = f"FORKLAB_TEST={uuid.uuid4()}"
         name, value = self.mark.split("=")
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         super().__init__(
-            [sys.executable, "-m", "client", *words, "--host", "127.0.0.1", "--port", str(port)],
+            [sys.executable, *program, "--host", "127.0.0.1", "--port", str(port), *words],
             cwd=ROOT,
             env={**os.environ, name: value},
-            preexec_fn=_default_signals,
             bufsize=0,
-            **{**pipes, **options},
+            **{**pipes, "preexec_fn": _default_signals, **options},
         )
 
     def type(self, data: bytes) -> None:
-        """Write to its standard input."""
+        """Write to its standard input, if it still reads it."""
         assert self.stdin is not None
-        self.stdin.write(data)
+        with suppress(BrokenPipeError):
+            self.stdin.write(data)
 
     def end(self, data: bytes = b"") -> tuple[int, bytes, str]:
         """Write ``data``, end its input, wait; return exit code, output and what it told the user."""
@@ -154,6 +169,12 @@ class Client(subprocess.Popen[bytes]):
         """Return the process id of its child, once there is one."""
         return int(until(lambda: children(self.pid), "the client has forked")[0])
 
+    def round_trip(self) -> None:
+        """Send a line through an echo and read it back: then all its processes are in their loops."""
+        assert self.stdout is not None
+        self.type(b"round trip\n")
+        assert self.stdout.read(11) == b"round trip\n"
+
     def processes(self) -> list[int]:
         """Return its processes that still run, orphans and zombies among them."""
         return [pid for pid in _pids() if self.mark.encode() in _read(pid, "environ").split(b"\0")]
@@ -161,7 +182,7 @@ class Client(subprocess.Popen[bytes]):
 
 @contextmanager
 def running(port: int, *words: str, **options: Any) -> Iterator[Client]:
-    """Run a client; afterwards no process of it may be left, and then none is."""
+    """Run a client; afterwards it must have ended, with all its processes."""
     client = Client(port, *words, **options)
     try:
         yield client
@@ -188,9 +209,15 @@ def children(pid: int) -> list[int]:
     return [child for child in _pids() if _stat(child)[1:2] == [str(pid)]]
 
 
-def asleep(pid: int) -> bool:
-    """Tell whether the process sleeps in the kernel: state S."""
-    return _stat(pid)[:1] == ["S"]
+def switches(pid: int) -> list[str]:
+    """Return a process's state and its counts of context switches: the same twice means it slept in between."""
+    status = _read(pid, "status").decode()
+    return [line for line in status.splitlines() if line.startswith(("State", "voluntary", "nonvoluntary"))]
+
+
+def descriptors(pid: int) -> set[str]:
+    """Return what the process has open: ``socket:[INODE]``, ``pipe:[INODE]`` or a path (proc(5), fd)."""
+    return {str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
 
 
 def _default_signals() -> None:
