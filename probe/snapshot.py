@@ -16,7 +16,7 @@ def snapshot() -> dict[str, Any]:
     now = time.monotonic()
     server, processes = server_tree()
     held = [descriptor for process in processes for descriptor in descriptors(process["pid"])]
-    holders = defaultdict(list)
+    holders: dict[int, list[int]] = defaultdict(list)
     for descriptor in held:
         if descriptor["kind"] == "socket" and descriptor["pid"] not in holders[descriptor["inode"]]:
             holders[descriptor["inode"]].append(descriptor["pid"])

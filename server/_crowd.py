@@ -41,7 +41,7 @@ class Crowd:
         return not self._stop.asked and self._listener.has_room(len(self._talks))
 
     def patience(self) -> float | None:
-        """Seconds the loop may sleep: until a pause of the listener, or somebody's idleness, is over. None: for ever."""
+        """Seconds the loop may sleep, None for ever: until a pause of the listener or somebody's idleness is over."""
         times = []
         if (pause := self._listener.pause_left()) > 0:
             times.append(pause)

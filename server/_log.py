@@ -22,7 +22,7 @@ TEXT = {
     events.FORK_FAILED: "no process for {peer}: {error}; it waits, next try in {retry} s or when a child has ended",
     events.ACCEPT_FAILED: "cannot accept: {error}; clients wait in the backlog, next try in {retry} s",
     events.FULL: "serving {connections} clients, the most allowed; others wait in the backlog",
-    events.REFUSED: "turned away: {peer}, descriptor {fd}; select can wait for numbers up to {highest} only (FD_SETSIZE)",
+    events.REFUSED: "turned away: {peer}, descriptor {fd}; select waits for numbers up to {highest} only (FD_SETSIZE)",
     events.DRAINING: "draining: no new clients; those being served have {seconds:g} s",
     events.CUT: "time is up: ending {connections} conversations",
     events.STOPPED: "stopped",

@@ -80,9 +80,7 @@ def start_child(
     return True
 
 
-def serve_and_exit(
-    connection: socket.socket, peer: str, listener: Listener, handle: Handle, stop: Stop
-) -> NoReturn:
+def serve_and_exit(connection: socket.socket, peer: str, listener: Listener, handle: Handle, stop: Stop) -> NoReturn:
     """All of a child's life. It must not return: above it, on a stack copied by fork, lies the parent's loop."""
     status = os.EX_SOFTWARE
     try:

@@ -3,8 +3,8 @@
 What it does: the list is an array of any length, a descriptor and the wanted events in each place, so there is no wall
 as with select(2).
 
-What it costs: the kernel looks at every place at every call, and so must the program. With N clients of whom one speaks,
-a turn costs N: twice the clients, twice the time, though nothing more is said.
+What it costs: the kernel looks at every place at every call, and so must the program. With N clients of whom one
+speaks, a turn costs N: twice the clients, twice the time, though nothing more is said.
 
 Where it breaks: not at a number but gradually. At a thousand idle clients most of the time is spent on looking.
 

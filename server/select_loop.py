@@ -1,9 +1,9 @@
 """One process, select(2): the oldest way to wait for many, and the one with a wall.
 
-What it does: two sets of descriptors, those to be read and those to be written, go to the kernel; it leaves in them those
-that are ready. Both have to be filled anew at each turn.
+What it does: two sets of descriptors, those to be read and those to be written, go to the kernel; it leaves in them
+those that are ready. Both have to be filled anew at each turn.
 
-What it costs: as poll(2), a look at every descriptor at every turn, up to the highest number and not only at those in use.
+What it costs: as poll(2), a look at every descriptor at every turn, up to the highest number, in use or not.
 
 Where it breaks: a set is an array of FD_SETSIZE bits, 1024 with glibc. A descriptor with a higher number does not fit.
 In C, FD_SET would write past the end of the array and into whatever lies behind it; Python refuses. Here such a client

@@ -94,7 +94,7 @@ class Rig:
     @contextmanager
     def server(self, *words: str, **limits: Any) -> Iterator["Lone"]:
         """One more server on the lab's network, with a probe, started by itself: for limits, or as PID 1."""
-        options = {
+        options: dict[str, Any] = {
             "network": self.network(),
             "labels": {"forklab": "container", "com.docker.compose.project": self.project},
             "cap_drop": ["ALL"],
@@ -189,7 +189,7 @@ def docker_services(
     docker_setup: list[str],
     docker_cleanup: list[str],
 ) -> Iterator[Services]:
-    """As pytest-docker's, but what a failed ``up`` has left is removed as well: its own set-up stands before its try."""
+    """As pytest-docker's, whose set-up stands before its try: here also what a failed ``up`` has left is removed."""
     arguments = (docker_compose_command, docker_compose_file, docker_compose_project_name)
     try:
         with get_docker_services(*arguments, docker_setup, docker_cleanup) as services:

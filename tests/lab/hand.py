@@ -7,18 +7,18 @@ import json
 import socket
 import sys
 
-held = {}
+held: dict[str, socket.socket] = {}
 
 
 def names(connections):
     """The addresses by which the server's kernel knows these connections."""
-    return ["%s:%d" % c.getsockname()[:2] for c in connections]
+    return ["{}:{}".format(*c.getsockname()) for c in connections]
 
 
 def open_(count, say=""):
     """Connect ``count`` times; with ``say``, each has its echo back before the next command is read."""
     made = [socket.create_connection((sys.argv[1], 9190), timeout=30) for _ in range(count)]
-    held.update(zip(names(made), made))
+    held.update(zip(names(made), made, strict=True))
     for c in made:
         c.sendall(say.encode())
     for c in made:

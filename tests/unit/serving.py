@@ -69,7 +69,8 @@ def serving(tmp_path: Path, model: str, *options: str, **popen: Any) -> Iterator
     """Run a server of ``model``; it and its children are gone afterwards."""
     log = tmp_path / f"{model}.log"
     with log.open("w") as output:
-        command = [sys.executable, "-m", "server", model, "--host", "127.0.0.1", "--port", "0", "--log", "json", *options]
+        place = ["--host", "127.0.0.1", "--port", "0"]
+        command = [sys.executable, "-m", "server", model, *place, "--log", "json", *options]
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, text=True, **popen)
     server = None
     try:

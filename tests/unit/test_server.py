@@ -39,7 +39,12 @@ def test_any_size_comes_back_and_then_fin(server: Server, size: int) -> None:
     """A client that writes all, half-closes and reads gets every byte and then EOF."""
     data = os.urandom(size)
     with server.connect() as client:
-        writer = threading.Thread(target=lambda: (client.sendall(data), client.shutdown(socket.SHUT_WR)))
+
+        def write() -> None:
+            client.sendall(data)
+            client.shutdown(socket.SHUT_WR)
+
+        writer = threading.Thread(target=write)
         writer.start()
         digest = hashlib.sha256()
         while more := client.recv(1 << 16):
@@ -164,8 +169,8 @@ def test_descriptor_limit_is_survived(model: str, tmp_path: Path) -> None:
             client.sendall(b"patience")
             until(lambda: server.events(events.ACCEPT_FAILED), "EMFILE is told")
             spent = cpu_ticks(pid)
+            client.settimeout(0.5)
             with pytest.raises(TimeoutError):
-                client.settimeout(0.5)
                 client.recv(1)
             assert cpu_ticks(pid) - spent <= 10, "the server spins on a listener it cannot accept from"
             assert len(server.events(events.ACCEPT_FAILED)) == 1

@@ -106,16 +106,15 @@ def test_cap_leaves_clients_in_the_backlog(tmp_path: Path) -> None:
 
 def test_restart_with_clients_attached(tmp_path: Path) -> None:
     """The parent dies by SIGKILL; its children serve on, and a new server binds the same port at once."""
-    with serving(tmp_path, "fork") as first:
-        with first.connect() as client:
-            say(client, b"x")
-            first.process.kill()
-            first.process.wait()
-            (tmp_path / "second").mkdir()
-            with serving(tmp_path / "second", "fork", "--port", str(first.port)) as second:
-                assert say(client, b"orphan serves on") == b"orphan serves on"
-                with second.connect() as other:
-                    assert say(other, b"new") == b"new"
+    with serving(tmp_path, "fork") as first, first.connect() as client:
+        say(client, b"x")
+        first.process.kill()
+        first.process.wait()
+        (tmp_path / "second").mkdir()
+        with serving(tmp_path / "second", "fork", "--port", str(first.port)) as second:
+            assert say(client, b"orphan serves on") == b"orphan serves on"
+            with second.connect() as other:
+                assert say(other, b"new") == b"new"
 
 
 def test_log_lines_are_whole(server: Server) -> None:
