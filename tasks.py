@@ -6,18 +6,17 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from docker.errors import DockerException
 from invoke.collection import Collection
 from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import Task, task
-from requests.exceptions import RequestException
 from rich.console import RenderableType
 
 from forklab import doctor as examination
@@ -56,7 +55,8 @@ def command(group: str, **words: str) -> Callable[[Callable[..., Answer]], Task[
         def guarded(context: Context, *positional: Any, **named: Any) -> None:
             as_json = bool(named.get("json"))
             try:
-                answer = body(context, *positional, **named)
+                with engine.trouble("the engine failed"):
+                    answer = body(context, *positional, **named)
                 if as_json:
                     show.document(answer.document)
                 elif answer.words is not None:
@@ -84,16 +84,12 @@ def _trouble(error: BaseException, as_json: bool) -> int:
         return exits.SIGNAL_BASE + SIGPIPE
     elif isinstance(error, LabError):
         message, code = str(error), error.exit_code
-    elif isinstance(error, (DockerException, RequestException)):
-        message, code = f"the engine failed: {engine.explain(error)}", exits.LAB_FAILED
     elif isinstance(error, Exception):
         hint = "" if DEBUG else "; FORKLAB_DEBUG=1 shows where"
         message, code = f"unexpected {type(error).__name__}: {error}{hint}", exits.LAB_FAILED
     else:
         raise error
     if DEBUG:
-        import traceback
-
         traceback.print_exception(error)
     show.say(f"lab: {message}")
     if as_json:

@@ -8,8 +8,11 @@ from client._errors import Broken, CannotStart
 CONNECT_SECONDS = 10
 """How long one address may stay silent. The kernel alone would try for 127 s (tcp_syn_retries, tcp(7))."""
 
-TCP_CLOSE_WAIT = 8
-"""The state of a connection whose other end has sent its FIN and which has not sent its own (net/tcp_states.h)."""
+SERVER_FIRST = (8, 9, 11)
+"""CLOSE_WAIT, LAST_ACK, CLOSING: the states in which the other end has sent its FIN and does not have ours.
+
+The numbers are those of ``tcpi_state`` (net/tcp_states.h), the ways into the states those of RFC 9293, 3.3.2.
+"""
 
 
 def connect(host: str, port: int) -> socket.socket:
@@ -36,8 +39,13 @@ def connect(host: str, port: int) -> socket.socket:
 
 
 def closed_first(connection: socket.socket) -> bool:
-    """Tell whether the server has closed while we have not, from the kernel: TCP_INFO's first byte, tcpi_state."""
-    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE_WAIT
+    """Ask the kernel whether the server closed before it had our FIN; then it may have missed what we sent.
+
+    TCP_INFO tells it while our FIN is under way. A server that has closed answers later bytes with a reset; that
+    ends the state, but leaves an error, which recv(2) does not report once it has seen the server's FIN.
+    """
+    state: int = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]  # the first byte, tcpi_state
+    return state in SERVER_FIRST or connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
 
 def server_closed() -> Broken:

@@ -99,7 +99,7 @@ def converse(connection: socket.socket, raw: bool) -> None:
 
 
 def read(connection: socket.socket, writer: Writer) -> bool:
-    """Copy from the server to standard output until end of file; tell whether the server closed before we did."""
+    """Copy from the server to standard output until end of file; tell whether the server closed before we had."""
     ready = select.poll()
     ready.register(connection, select.POLLIN)
     ready.register(writer.lifeline, 0)  # POLLERR comes unasked

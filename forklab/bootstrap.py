@@ -43,7 +43,9 @@ def python_of(environment: Path) -> Path:
 def is_current(root: Path) -> bool:
     """True when .venv is complete, was made here and from these requirements, and its Python is still there."""
     installed = root / ".venv" / "installed"
-    return os.access(python_of(root / ".venv"), os.X_OK) and installed.exists() and installed.read_bytes() == stamp(root)
+    return (
+        os.access(python_of(root / ".venv"), os.X_OK) and installed.exists() and installed.read_bytes() == stamp(root)
+    )
 
 
 def explain(output: str) -> str:

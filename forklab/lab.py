@@ -108,7 +108,9 @@ class Lab:
             UsageError: the server itself refused its options.
         """
         with self._alone():
-            self._containers()
+            for container in self._containers():
+                if container.status == "paused":  # compose refuses to start it
+                    container.unpause()
             self._build()
             link(self.compose.found, self.say)
             settings.remember()
@@ -164,7 +166,7 @@ class Lab:
             LabError: the engine does not answer, or another checkout's lab has our name.
         """
         containers = self._containers()
-        parts = {c.labels[_SERVICE]: c for c in containers if not _is_one_off(c)}
+        parts = {name: c for c in containers if (name := c.labels.get(_SERVICE)) and not _is_one_off(c)}
         server, probe = parts.get("server"), parts.get("probe")
         running = server is not None and server.status == "running"
         model, service = _command(server) if server else (None, None)
@@ -265,7 +267,7 @@ class Lab:
 
     def _service(self, name: str) -> Container:
         for container in self._containers():
-            if container.labels[_SERVICE] == name and not _is_one_off(container):
+            if container.labels.get(_SERVICE) == name and not _is_one_off(container):
                 return container
         raise LabError(f"there is no {name}: the lab is not up; ./lab up")
 

@@ -22,7 +22,7 @@ CLIENTS = 3
 _LABEL = "forklab.proof"
 _SERVE_SECONDS = 8.0
 """To start three containers and to be answered, on a busy machine."""
-_LEAVE_SECONDS = 10.0
+_LEAVE_SECONDS = 5.0
 _GRACE_SECONDS = 2.0
 """What a server has to end a conversation and reap its process once the client has left."""
 _POLL_SECONDS = 0.05
@@ -189,7 +189,7 @@ def prove(engine: DockerClient, compose: Compose, probe: Container, model: str) 
         verdict = verdicts.INCONCLUSIVE
         reason = (
             f"only {answered} of {CLIENTS} clients were answered within {_SERVE_SECONDS:.0f} s; "
-            "another client or a cap, such as --max-connections, keeps them waiting"
+            "another client, a cap (--max-connections) or a stopped process keeps them waiting: ./lab ps"
         )
     elif problems := [*troubles, *filter(None, (wrong, left))]:
         verdict, reason = verdicts.FAIL, problems[0]
@@ -230,7 +230,7 @@ def _watch(engine: DockerClient, probe: Container, token: str, judge: Judge) -> 
         seen = observe.snapshot(probe)
         ours = [row for row in seen.established() if row.remote_address in addresses]
         missing = CLIENTS - len(ours)
-        wrong = f"{missing} of {CLIENTS} clients are not connected" if missing else judge(seen, ours)
+        wrong = f"{missing} of {CLIENTS} clients not connected" if missing else judge(seen, ours)
         if not wrong or time.monotonic() > deadline:
             return seen, ours, wrong
         time.sleep(_POLL_SECONDS)
@@ -247,11 +247,11 @@ def _watch_after(probe: Container, before: Snapshot, ours: list[Socket], promise
             "connections": len(_still_open(after, ours)),
             "processes": sum(process.pid in served for process in after.processes),
         }
-        left = [f"{count} {what}" for what, count in counts.items() if count]
+        left = [f"{what} {count}" for what, count in counts.items() if count]
         if not left:
             return after, ""
         if time.monotonic() > deadline:
-            return after, f"{_GRACE_SECONDS:.0f} s after the clients left there are still {', '.join(left)}"
+            return after, f"{_GRACE_SECONDS:.0f} s after the clients left there remain: {', '.join(left)}"
         time.sleep(_POLL_SECONDS)
 
 

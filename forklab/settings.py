@@ -13,6 +13,8 @@ from forklab.registry import MODELS, ROOT, SERVICES
 _MINIMUM_PIDS = 16
 """Below this the container's init, the server and its health check leave no room for a child."""
 
+_SET_BY_THE_LAB = {"--host", "--port", "--service"}
+
 _PLAIN = re.compile(r"[A-Za-z0-9 _.,:=/+-]*")
 """Enough for every flag of the server, and nothing that a shell, YAML or .env reads in its own way."""
 
@@ -40,6 +42,9 @@ class Settings:
             raise UsageError(f'pids "{self.pids}" is not a number of processes from {_MINIMUM_PIDS} on')
         if not _PLAIN.fullmatch(self.options):
             raise UsageError(f'options "{self.options}": only plain server flags, such as "--max-connections 5"')
+        for word in self.options.split():
+            if word.partition("=")[0] in _SET_BY_THE_LAB:
+                raise UsageError(f'options "{self.options}": {word} is set by the lab itself, see ./lab --help up')
 
     @classmethod
     def choose(cls, given: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> "Settings":

@@ -137,7 +137,7 @@ def proof(shown: Proof) -> RenderableType:
 
 def processes(seen: Snapshot) -> RenderableType:
     """The server's process tree, what each process holds, and the connections nobody has accepted."""
-    root = Tree(Text(f"server: {len(seen.processes)} processes, {len(seen.zombies())} zombies", style="bold"))
+    root = Tree(Text(f"server: processes {len(seen.processes)}, zombies {len(seen.zombies())}", style="bold"))
     branches: dict[int, Tree] = {}
     for _, process in seen.tree():
         branches[process.pid] = branches.get(process.ppid, root).add(_process(process, seen))

@@ -57,7 +57,7 @@ def test_every_event_is_logged() -> None:
 def test_files_are_clean() -> None:
     """Lines end in LF (in CR LF for Windows' command files), without trailing blanks or tabs, the last one too."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        ["git", "ls-files", "-z"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -115,7 +115,7 @@ def reset(server: Peer, connection: socket.socket) -> None:
 
 def never_read(server: Peer, connection: socket.socket) -> None:
     """Take nothing until the test says so, then reset."""
-    server.go_on.wait(PATIENCE)
+    server.go_on.wait()
     reset_at_once(server, connection)
 
 
@@ -226,7 +226,7 @@ def _default_signals() -> None:
 
 
 def _pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
 def _stat(pid: int) -> list[str]:

@@ -78,6 +78,27 @@ def test_server_goes_away(mode: str, behave: peers.Behaviour) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("attempt", range(5))
+def test_server_closes_without_reading(mode: str, attempt: int) -> None:
+    """An input that ends at once does not hide that nobody read it, whichever FIN comes first."""
+    with peer(peers.close_at_once) as server:
+        code, _, told = talk(server.port, b"hello\n", mode)
+    assert code == 1
+    assert one_line(told)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_server_closes_before_the_input_ends(mode: str) -> None:
+    """A server that leaves after a complete answer, and before we had said that this was all, has left too early."""
+    with peer(peers.echo_some) as server, running(server.port, mode) as client:
+        client.round_trip()
+        server.close()
+        code, _, told = client.end()
+    assert code == 1
+    assert told == "client: the server closed the connection before we were done; what it had not sent back is lost\n"
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_server_goes_away_under_load(mode: str) -> None:
     """The same in the middle of a large input, when the client may be asleep in either direction."""
     with peer(peers.echo_some) as server:

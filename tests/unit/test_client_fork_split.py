@@ -109,6 +109,29 @@ def test_signal_while_the_writer_is_stuck(signum: signal.Signals) -> None:
         assert client.end_by_itself() == (-signum, "")
 
 
+def test_parent_waits_for_the_writer() -> None:
+    """The parent dies only when the child has gone; a child that cannot go does not hold it: SIGINT again ends it."""
+    with peer(peers.echo) as server, running(server.port) as client:
+        client.round_trip()
+        writer = client.writer()
+        before = peers.descriptors(client.pid)
+        os.kill(writer, signal.SIGSTOP)
+        client.send_signal(signal.SIGINT)
+        until(lambda: peers.descriptors(client.pid) < before, "the parent has closed the lifeline")
+        assert client.poll() is None
+        client.send_signal(signal.SIGINT)
+        assert client.wait(peers.PATIENCE) == -signal.SIGINT
+        os.kill(writer, signal.SIGCONT)
+
+
+def test_writer_ignores_sigint() -> None:
+    """SIGINT ends the conversation through the parent alone; the writer goes on until that tells it."""
+    with peer(peers.echo) as server, running(server.port) as client:
+        client.round_trip()
+        os.kill(client.writer(), signal.SIGINT)
+        assert client.end(b"still here\n") == (0, b"still here\n", "")
+
+
 def test_signal_while_the_output_is_stuck() -> None:
     """The same when the parent sleeps because nobody takes its output."""
     with peer(peers.echo) as server, endless_input(server) as client:
@@ -152,17 +175,18 @@ def test_parent_is_killed_while_the_writer_is_stuck() -> None:
         until(lambda: not client.processes(), "the child has ended")
 
 
-def test_writer_is_killed() -> None:
+@pytest.mark.parametrize("signum", [9, signal.SIGTERM])
+def test_writer_is_killed(signum: int) -> None:
     """Without its writer the parent ends the conversation in its place, gets the rest, and says what happened."""
     with peer(peers.answer_after_end) as server, running(server.port) as client:
         client.type(b"first\n")
         until(lambda: server.received == b"first\n", "the line has arrived")
-        os.kill(client.writer(), signal.SIGKILL)
+        os.kill(client.writer(), signum)
         assert server.got_end.wait(peers.PATIENCE)
         server.go_on.set()
         code, output, told = client.end()
     assert (code, output) == (1, b"first\n")
-    assert "was killed by signal 9" in told
+    assert f"was killed by signal {int(signum)};" in told
     assert told.count("\n") == 1
 
 

@@ -24,7 +24,6 @@ MODES = ("fork-split", "lock-step")
 def test_typing(mode: str, end: str) -> None:
     """A line typed comes back, and the line ``q`` or Ctrl-D ends the client with exit 0."""
     with peer(peers.echo) as server, terminal(server.port, mode) as client:
-        client.expect_exact(f"client: connected to 127.0.0.1:{server.port} ({mode})")
         client.send("hello\r")
         client.expect_exact("hello\r\nhello\r\n")
         client.send(end)
@@ -66,11 +65,14 @@ def test_server_goes_away(mode: str) -> None:
 
 @contextmanager
 def terminal(port: int, mode: str) -> Iterator[Any]:
-    """Run a client in a terminal of its own; its settings must be the same afterwards."""
+    """Run a client in a terminal of its own, which it greets; the settings must be the same afterwards."""
     words = ["-m", "client", mode, "--host", "127.0.0.1", "--port", str(port)]
     client = pexpect.spawn(sys.executable, words, cwd=str(peers.ROOT), timeout=peers.PATIENCE, encoding="utf-8")
     before = termios.tcgetattr(client.child_fd)
     try:
+        # Before that line, what is typed would be echoed by the terminal in front of it.
+        client.expect_exact(f"client: connected to 127.0.0.1:{port} ({mode})")
+        client.expect_exact("\r\n")
         yield client
         assert termios.tcgetattr(client.child_fd) == before
     finally:
