@@ -3,10 +3,12 @@
 The slow imports come after end_at_once(): until then a Ctrl-C would end in Python's own traceback.
 """
 
-from client._signals import end_at_once, leave
+import sys
+
+from client._signals import end_at_once, ended
 
 if __name__ == "__main__":
     end_at_once()
     from client._command import main
 
-    leave(main())
+    sys.exit(ended(main()))

@@ -6,7 +6,6 @@ goes on after Ctrl-C. So the client cleans up and then dies of the same signal w
 
 import os
 import signal
-import sys
 from types import FrameType
 from typing import NoReturn
 
@@ -38,15 +37,15 @@ def raise_stopped() -> None:
     _on_stop(_raise)
 
 
-def leave(code: int) -> NoReturn:
-    """Exit with ``code``, one of protocol/exits.py; above SIGNAL_BASE, by dying of that signal."""
+def ended(code: int) -> int:
+    """Die of the signal that ``code`` means, if it is above SIGNAL_BASE; else it is returned for a normal exit."""
     if code <= exits.SIGNAL_BASE:
-        sys.exit(code)
+        return code
     signum = code - exits.SIGNAL_BASE
     signal.signal(signum, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signum})
     os.kill(os.getpid(), signum)
-    os._exit(code)  # still here: we are PID 1
+    return code  # still here: we are PID 1, for which the kernel drops the signal
 
 
 def _on_stop(action: "signal._HANDLER") -> None:

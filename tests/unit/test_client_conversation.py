@@ -93,7 +93,10 @@ def test_server_closes_before_the_input_ends(mode: str) -> None:
     with peer(peers.echo_some) as server, running(server.port, mode) as client:
         client.round_trip()
         server.close()
-        code, _, told = client.end()
+        if mode == "fork-split":  # the reader notices by itself; an input that ended now would race with it
+            code, told = client.end_by_itself()
+        else:
+            code, _, told = client.end()
     assert code == 1
     assert told == "client: the server closed the connection before we were done; what it had not sent back is lost\n"
 
