@@ -1,5 +1,7 @@
 """Draws what a command printed as an SVG picture of a terminal, for the README.
 
+How the one there was made:
+
     FORCE_COLOR=1 ./lab up 2>&1 | .venv/bin/python docs/terminal.py './lab up' > docs/up.svg
 """
 

@@ -110,5 +110,7 @@ def test_interrupt_in_a_terminal(copy: Copy, rig: Rig) -> None:
         shell.expect("code=130")
     finally:
         shell.close(force=True)
-    names = {"label": ["com.docker.compose.service=client", f"com.docker.compose.project.working_dir={copy.folder}"]}
-    until(lambda: not rig.client.containers.list(all=True, filters=names), "the client's container is gone")
+    ours: dict[str, str | list[str] | bool] = {
+        "label": ["com.docker.compose.service=client", f"com.docker.compose.project.working_dir={copy.folder}"]
+    }
+    until(lambda: not rig.client.containers.list(all=True, filters=ours), "the client's container is gone")

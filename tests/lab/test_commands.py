@@ -57,7 +57,7 @@ def shell(rig: Rig) -> Iterator[Shell]:
 
 def objects(client: docker.DockerClient, project: str) -> list[str]:
     """Names of all containers, networks and volumes of a project."""
-    filters = {"label": f"com.docker.compose.project={project}"}
+    filters: dict[str, str | list[str] | bool] = {"label": f"com.docker.compose.project={project}"}
     containers = client.containers.list(all=True, filters=filters, ignore_removed=True)
     volumes = client.api.volumes(filters=filters)["Volumes"] or []
     networks = [network.name or "" for network in client.networks.list(filters=filters)]
