@@ -29,7 +29,6 @@ BASE = "forklab-base:trixie"
 """The base's name here, wherever it came from; the official name stays the registry's."""
 _NAME, _TAG = BASE.split(":")
 _OFFICIAL = "debian:trixie-slim"
-_DEBIAN = "http://mirror.example/debian"
 _SUITE = "trixie"
 
 _FIRST_EVENT = 20
@@ -175,7 +174,7 @@ def _make(client: "docker.DockerClient", say: Say) -> None:
     _have_mmdebstrap(say)
     architecture = _architecture(client)
     mirror = _mirror()
-    say(f"base: making Debian {_SUITE} with mmdebstrap from {mirror}")
+    say(f"base: making Debian {_SUITE} with mmdebstrap from {mirror or 'the mirror it knows'}")
     command = [
         "mmdebstrap",
         "--variant=minbase",
@@ -185,7 +184,7 @@ def _make(client: "docker.DockerClient", say: Say) -> None:
         *(f"--dpkgopt={rule}" for rule in _SLIM),
         _SUITE,
         "-",
-        f"deb [signed-by={_KEYRING}] {mirror} {_SUITE} main",
+        *([f"deb [signed-by={_KEYRING}] {mirror} {_SUITE} main"] if mirror else []),
     ]
     with _tar_of(command, say) as tar, engine.trouble("the engine did not take the base"):
         answer = client.api.import_image_from_data(tar, _NAME, _TAG, changes=["LABEL forklab=base", 'CMD ["/bin/sh"]'])
@@ -223,10 +222,10 @@ def _architecture(client: "docker.DockerClient") -> str:
     return str(wanted)
 
 
-def _mirror() -> str:
-    """The mirror this Debian itself uses, if a container can use it too; else Debian's own."""
+def _mirror() -> str | None:
+    """The mirror this Debian itself uses, if a container can use it too; None leaves the choice to mmdebstrap."""
     if provide.os_release("ID") != "debian":
-        return _DEBIAN
+        return None
     files = [_APT / "sources.list", *sorted((_APT / "sources.list.d").glob("*"))]
     codename = provide.os_release("VERSION_CODENAME")
     for file in files:
@@ -237,7 +236,7 @@ def _mirror() -> str:
                 debians = codename in suites and "main" in components and (not signed_by or _KEYRING.stem in signed_by)
                 if debians and _usable(uri):
                     return uri.rstrip("/")
-    return _DEBIAN
+    return None
 
 
 _Source = tuple[str, list[str], list[str], str]

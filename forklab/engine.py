@@ -92,7 +92,7 @@ class _NoAnswerError(LabError):
 def endpoint() -> Endpoint:
     """DOCKER_HOST, else DOCKER_CONTEXT, else the current context, else the default socket.
 
-    The order of the docker CLI (docs.docker.com/engine/manage-resources/contexts). The SDK's own ``ContextAPI`` is not
+    The order of the docker CLI ("docker contexts" in its manual). The SDK's own ``ContextAPI`` is not
     used: it finds no context without a config.json, and drops TLS that has a CA but no client certificate.
 
     Raises:
