@@ -259,7 +259,8 @@ def test(context: Context, keep: bool = False, args: str = "", json: bool = Fals
         subprocess.run([*python, "coverage", "erase"], cwd=ROOT, check=True)
         pytest = [*python, "coverage", "run", "-m", "pytest", "tests", f"--junitxml={report}", *words]
         code = subprocess.run(pytest, cwd=ROOT, stdout=out).returncode
-        subprocess.run([*python, "coverage", "combine", "--quiet"], cwd=ROOT, stdout=sys.stderr)
+        # Silent: a process that a test has killed leaves a file of which only half was written.
+        subprocess.run([*python, "coverage", "combine", "--quiet"], cwd=ROOT, capture_output=True)
         subprocess.run([*python, "coverage", "report"], cwd=ROOT, stdout=out)
         counts = _counts(report)
     return Answer(counts, code={0: exits.OK, 1: exits.FAILED, 4: exits.USAGE}.get(code, exits.LAB_FAILED))

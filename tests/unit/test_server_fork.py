@@ -1,8 +1,10 @@
 """What only the fork server promises: a process a connection, none left behind, and no harm from one to another."""
 
 import os
+import re
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from protocol import events
-from tests.unit.serving import Server, say, serving, until
+from tests.unit.serving import ROOT, Server, say, serving, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server runs in Linux containers")
 
@@ -126,3 +128,31 @@ def test_log_lines_are_whole(server: Server) -> None:
     connected = {event["child"] for event in server.events(events.CONNECTED)}
     assert connected == {event["pid"] for event in server.events(events.DISCONNECTED)}
     assert connected == {event["child"] for event in server.events(events.REAPED)}
+
+
+def test_the_log_in_plain_words() -> None:
+    """Without --log json each event is a sentence, with PIDs and descriptors."""
+    command = [sys.executable, "-m", "server", "fork", "--host", "127.0.0.1", "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        parent = process.pid
+        port = re.search(r":(\d+): model fork, service echo", process.stdout.readline())
+        assert port
+        with socket.create_connection(("127.0.0.1", int(port[1]))) as client:
+            peer = "{}:{}".format(*client.getsockname())
+            say(client, b"hello")
+            client.shutdown(socket.SHUT_WR)
+            client.recv(1)
+        lines = [process.stdout.readline().rstrip() for _ in range(3)]
+        process.terminate()
+        rest = process.stdout.read()
+    connected = re.fullmatch(
+        rf"\[{parent}\] client connected: {peer}, descriptor \d+, served by process (\d+)", lines[0]
+    )
+    assert connected, lines
+    child = connected[1]
+    assert set(lines[1:]) == {
+        f"[{child}] client disconnected: {peer}, 5 bytes echoed, end of input",
+        f"[{parent}] process removed: {child}, exit status 0",
+    }
+    assert rest == f"[{parent}] draining: no new clients; those being served have 10 s\n[{parent}] stopped\n"
