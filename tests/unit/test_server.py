@@ -98,7 +98,7 @@ def test_no_descriptor_stays(server: Server) -> None:
     """After 200 connections the server holds the descriptors that it held before."""
     with server.connect() as client:
         say(client, b"warm")
-    until(lambda: not server.children(), "the first child is gone")
+    until(lambda: server.events(events.DISCONNECTED) and not server.children(), "the first has left")
     before = server.descriptors()
     for _ in range(200):
         with server.connect() as client:
@@ -162,7 +162,7 @@ def test_descriptor_limit_is_survived(model: str, tmp_path: Path) -> None:
     with serving(tmp_path, model) as server:
         with server.connect() as client:
             say(client, b"warm")
-        until(lambda: not server.children(), "idle")
+        until(lambda: server.events(events.DISCONNECTED) and not server.children(), "idle")
         pid, hard = server.process.pid, resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)[1]
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(server.descriptors()), hard))
         with server.connect() as client:
