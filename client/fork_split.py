@@ -74,6 +74,7 @@ def converse(connection: socket.socket, raw: bool) -> None:
     if pid == 0:
         os.close(readers_end)
         os.close(STDOUT)
+        _signals.end_at_once()  # again: a parent that is PID 1 had a handler for it
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         be_writer(connection, writers_end, UntilQuit(raw))

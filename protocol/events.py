@@ -17,13 +17,13 @@ REAPED = "reaped"
 """A child was waited for. ``child``, and either ``status`` (its exit status) or ``signal`` (what killed it)."""
 
 FORK_FAILED = "fork-failed"
-"""fork(2) refused; the accepted client waits and the fork is tried again. ``peer``, ``error``, ``retry`` (seconds)."""
+"""The kernel refuses a process or a thread; the client waits. ``peer``, ``error``, ``retry`` (seconds)."""
 
 ACCEPT_FAILED = "accept-failed"
 """accept(2) refused for want of a resource; clients wait in the backlog. ``error``, ``retry`` (seconds)."""
 
 FULL = "full"
-"""The cap on connections is reached; clients wait in the backlog. ``connections``."""
+"""The cap on connections is reached; clients wait in the backlog. ``connections``; of a pool also ``waiting``."""
 
 REFUSED = "refused"
 """select(2) cannot wait for a descriptor this high; the client is turned away. ``peer``, ``fd``, ``highest``."""
@@ -33,6 +33,9 @@ DRAINING = "draining"
 
 CUT = "cut"
 """Time is up, or SIGINT: conversations still open are ended. ``connections``."""
+
+SERVED = "served"
+"""What the threads have counted together, at the end. ``clients``, ``bytes``."""
 
 STOPPED = "stopped"
 """The last line of a server that ended as it was told."""
@@ -46,4 +49,17 @@ REASON_IDLE = "idle"
 REASON_CUT = "cut"
 """The server ended the conversation because it was told to stop."""
 
-ALL = (LISTENING, CONNECTED, DISCONNECTED, REAPED, FORK_FAILED, ACCEPT_FAILED, FULL, REFUSED, DRAINING, CUT, STOPPED)
+ALL = (
+    LISTENING,
+    CONNECTED,
+    DISCONNECTED,
+    REAPED,
+    FORK_FAILED,
+    ACCEPT_FAILED,
+    FULL,
+    REFUSED,
+    DRAINING,
+    CUT,
+    SERVED,
+    STOPPED,
+)

@@ -14,6 +14,9 @@ from server._listener import Listener
 from server._log import log, speak_json
 from server._stop import Stop
 
+CAP = 1000
+"""Clients served at once, unless the model has a ``CAP`` of its own."""
+
 HERE = Path(__file__).parent
 
 
@@ -70,9 +73,15 @@ def parser() -> Parser:
     command.add_argument(
         "--max-connections",
         type=number(1, 2**31 - 1),
-        default=1000,
         metavar="N",
-        help="clients served at once; more wait in the backlog (default: %(default)s)",
+        help=f"clients served at once; more wait in the backlog (default: {CAP}, prefork: 16)",
+    )
+    command.add_argument(
+        "--spare",
+        type=number(0, 1000),
+        default=0,
+        metavar="N",
+        help="fork only: keep N children forked ahead, each for one connection (default: 0)",
     )
     command.add_argument(
         "--idle-timeout",
@@ -98,19 +107,23 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    words = parser().parse_args()
+    command = parser()
+    words = command.parse_args()
+    if words.spare and words.model != "fork":
+        command.error(f"--spare {words.spare} is for the model fork, not for {words.model}")
+    model = importlib.import_module(f"server.{MODELS[words.model]}")
+    cap = words.max_connections or getattr(model, "CAP", CAP)
     if words.log == "json":
         speak_json()
     stop = Stop(grace=words.drain)
     try:
-        listener = Listener(words.host, words.port, words.backlog, words.max_connections)
+        listener = Listener(words.host, words.port, words.backlog, cap, words.spare)
     except OSError as error:
         print(f"server: cannot listen on {words.host} port {words.port}: {error.strerror}.", file=sys.stderr)
         print("server: choose another --host or --port, or end what listens there (ss -ltnp).", file=sys.stderr)
         return exits.LAB_FAILED
 
     service = importlib.import_module(f"server.services.{SERVICES[words.service]}")
-    model = importlib.import_module(f"server.{MODELS[words.model]}")
     host, port = listener.address
     log(
         events.LISTENING,

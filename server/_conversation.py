@@ -69,13 +69,14 @@ class Handle:
     def __init__(self, service: Service, idle: float, stop: Stop) -> None:
         self.service, self.idle, self.stop = service, idle, stop
 
-    def __call__(self, connection: socket.socket, peer: str) -> None:
-        """Hold the whole conversation, blocking, and close the connection."""
+    def __call__(self, connection: socket.socket, peer: str) -> int:
+        """Hold the whole conversation, blocking, and close the connection; how many bytes were sent back."""
         if self.idle > 0:
             _limit_idleness(connection, self.idle)
         talk = Conversation(self.service, connection, peer, 0, self.stop)
         if talk.step():  # it would block although the connection blocks: the limit has run out
             talk.end(events.REASON_IDLE)
+        return talk.echoed
 
     def begin(self, connection: socket.socket, peer: str) -> Conversation:
         """Begin a conversation that an event loop goes on with, step by step."""

@@ -44,16 +44,17 @@ class Listener:
         port: 1 to 65535, or 0 for one that is free.
         backlog: how many connected clients may wait to be accepted (listen(2)).
         cap: how many clients the model may serve at once.
+        spare: how many processes a model keeps waiting for clients to come.
 
     Raises:
         OSError: the name does not resolve, or the address cannot be bound.
     """
 
-    def __init__(self, host: str, port: int, backlog: int, cap: int) -> None:
+    def __init__(self, host: str, port: int, backlog: int, cap: int, spare: int = 0) -> None:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        self.cap = cap
+        self.cap, self.spare = cap, spare
         self._socket = socket.socket(family, kind, protocol)
         try:
             self._set_options()
@@ -148,6 +149,10 @@ class Listener:
         self._told = False
         return connection, f"{peer[0]}:{peer[1]}"
 
+    def rest(self, seconds: float) -> None:
+        """Accept nothing for so many seconds."""
+        self._paused_until = time.monotonic() + seconds
+
     def pause(self, event: str, error: OSError, **facts: str) -> None:
         """Accept nothing for ``PAUSE`` seconds after a refusal; the clients keep their place in the backlog.
 
@@ -158,7 +163,7 @@ class Listener:
             error: what the kernel answered.
             facts: what else belongs to the event.
         """
-        self._paused_until = time.monotonic() + PAUSE
+        self.rest(PAUSE)
         if not self._told:
             log(event, error=error.strerror, retry=PAUSE, **facts)
         self._told = True

@@ -19,15 +19,21 @@ TEXT = {
     events.CONNECTED: "client connected: {peer}, descriptor {fd}",
     events.DISCONNECTED: "client disconnected: {peer}, {bytes} bytes echoed, {reason}",
     events.REAPED: "process removed: {child}",
-    events.FORK_FAILED: "no process for {peer}: {error}; it waits, next try in {retry} s or when a child has ended",
+    events.FORK_FAILED: "nobody to serve {peer}: {error}; it waits, next try in {retry} s",
     events.ACCEPT_FAILED: "cannot accept: {error}; clients wait in the backlog, next try in {retry} s",
     events.FULL: "serving {connections} clients, the most allowed; others wait in the backlog",
     events.REFUSED: "turned away: {peer}, descriptor {fd}; select waits for numbers up to {highest} only (FD_SETSIZE)",
     events.DRAINING: "draining: no new clients; those being served have {seconds:g} s",
     events.CUT: "time is up: ending {connections} conversations",
+    events.SERVED: "served {clients} clients, {bytes} bytes echoed",
     events.STOPPED: "stopped",
 }
-LATER = {"child": ", served by process {child}", "status": ", exit status {status}", "signal": ", killed by {signal}"}
+LATER = {
+    "child": ", served by process {child}",
+    "status": ", exit status {status}",
+    "waiting": "; {waiting} wait",
+    "signal": ", killed by {signal}",
+}
 """What is added to a sentence when an event has more to say."""
 
 

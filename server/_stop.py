@@ -18,7 +18,7 @@ import select
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from protocol import events
@@ -32,14 +32,15 @@ class Stop:
 
     Args:
         grace: seconds that conversations have left after SIGTERM.
+        tells: whether it is said in the log that the draining begins.
 
     Attributes:
         asked: the server shall end; no new client is to be accepted.
         now: time is up; what is still open is to be ended.
     """
 
-    def __init__(self, grace: float) -> None:
-        self.grace = grace
+    def __init__(self, grace: float, *, tells: bool = True) -> None:
+        self.grace, self._tells = grace, tells
         self.asked = False
         self.now = False
         self._current: socket.socket | None = None
@@ -60,7 +61,8 @@ class Stop:
         """Note a signal. Python calls this between two of its instructions, not inside the real handler."""
         if number == signal.SIGTERM and not self.asked:
             self.asked = True
-            log(events.DRAINING, seconds=self.grace)
+            if self._tells:
+                log(events.DRAINING, seconds=self.grace)
             signal.setitimer(signal.ITIMER_REAL, max(self.grace, 1e-6))  # 0 would mean: never
         elif number != signal.SIGCHLD:
             self._time_is_up()
@@ -68,7 +70,7 @@ class Stop:
     def _time_is_up(self) -> None:
         self.asked = self.now = True
         if self._current is not None:
-            _end(self._current)
+            cut(self._current)
 
     def clear(self) -> None:
         """Empty the pipe, so that it wakes the loop for the next signal only."""
@@ -78,12 +80,17 @@ class Stop:
         except BlockingIOError:
             pass
 
-    def wait(self) -> None:
-        """Sleep until a signal comes."""
+    def wait(self, seconds: float | None = None) -> None:
+        """Sleep until a signal comes, or for so many seconds."""
         poll = select.poll()
         poll.register(self, select.POLLIN)
-        poll.poll()
+        poll.poll(None if seconds is None else seconds * 1000)
         self.clear()
+
+    def wake(self) -> None:
+        """End the sleep of whoever waits, as a signal would."""
+        with suppress(BlockingIOError):
+            os.write(self._write, b"\0")
 
     @contextmanager
     def cutting(self, connection: socket.socket) -> Iterator[None]:
@@ -91,7 +98,7 @@ class Stop:
         self._current = connection
         try:
             if self.now:
-                _end(connection)
+                cut(connection)
             yield
         finally:
             self._current = None
@@ -114,7 +121,7 @@ class Stop:
         self.release_signals()
 
 
-def _end(connection: socket.socket) -> None:
+def cut(connection: socket.socket) -> None:
     """End a connection under a call that blocks on it: recv(2) then returns 0, send(2) fails with EPIPE.
 
     close(2) would not do that: the descriptor goes, the call goes on sleeping.

@@ -34,11 +34,15 @@ from protocol import events
 from server._conversation import Handle
 from server._listener import Listener
 from server._log import log, signal_name
+from server._spare import serve_ahead
 from server._stop import Stop
 
 
 def serve(listener: Listener, handle: Handle, stop: Stop) -> None:
     """Fork a child for each client until ``stop`` is asked for, then wait for the children that still serve."""
+    if listener.spare:
+        return serve_ahead(listener, handle, stop)  # the same, but each child is forked before its client comes
+
     children: set[int] = set()
     parked: tuple[socket.socket, str] | None = None  # accepted, but fork(2) refused: nobody is turned away
 

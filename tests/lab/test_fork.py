@@ -84,7 +84,7 @@ def test_pids_limit_is_survived(rig: Rig) -> None:
         peers = hand.open(6)
         for peer in peers:
             hand.send(peer, "hello")
-        until(lambda: "no process for" in server.log(), "EAGAIN is told")
+        until(lambda: "nobody to serve" in server.log(), "EAGAIN is told")
         for peer in peers:  # in the order of the backlog: each that is answered leaves and makes room
             assert hand.end_after(peer, "hello") == "hello"
         until(lambda: len(server.snapshot().processes) == 1, "all served, all gone")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-MODELS = ("iterative", "fork", "select", "poll", "epoll")
+MODELS = ("iterative", "fork", "prefork", "thread", "select", "poll", "epoll")
 PATIENCE = 15.0
 """Seconds until a test gives up waiting for what should happen at once."""
 
@@ -29,14 +29,19 @@ def until(true: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any
 class Server:
     """One running server."""
 
-    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
-        self.process, self._log = process, log
+    def __init__(self, process: subprocess.Popen[str], log: Path, pool: int) -> None:
+        self.process, self._log, self.pool = process, log, pool
         self.port = int(until(lambda: self.events("listening"), "listening")[0]["port"])
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The log's events of this name so far."""
         lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
         return [line for line in lines if line["event"] == name]
+
+    def at_rest(self) -> bool:
+        """Whether everybody has left: every client is told of, and no child is there but the pool's idle workers."""
+        left = len(self.events("disconnected")) == len(self.events("connected"))
+        return left and len(self.children()) == self.pool
 
     def connect(self) -> socket.socket:
         """A client's connection."""
@@ -65,16 +70,18 @@ class Server:
 
 
 @contextmanager
-def serving(tmp_path: Path, model: str, *options: str, **popen: Any) -> Iterator[Server]:
-    """Run a server of ``model``; it and its children are gone afterwards."""
+def serving(tmp_path: Path, model: str, *options: str, pool: int | None = None) -> Iterator[Server]:
+    """Run a server of ``model``, with ``pool`` workers that wait for clients; all are gone afterwards."""
+    waiting = {"prefork": 16}.get(model, 0) if pool is None else pool
     log = tmp_path / f"{model}.log"
     with log.open("w") as output:
         place = ["--host", "127.0.0.1", "--port", "0"]
         command = [sys.executable, "-m", "server", model, *place, "--log", "json", *options]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, text=True, **popen)
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, text=True)
     server = None
     try:
-        server = Server(process, log)
+        server = Server(process, log, waiting)
+        until(server.at_rest, "the pool is complete")
         yield server
     finally:
         if process.poll() is None:

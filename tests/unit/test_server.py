@@ -98,12 +98,12 @@ def test_no_descriptor_stays(server: Server) -> None:
     """After 200 connections the server holds the descriptors that it held before."""
     with server.connect() as client:
         say(client, b"warm")
-    until(lambda: server.events(events.DISCONNECTED) and not server.children(), "the first has left")
+    until(lambda: server.events(events.CONNECTED) and server.at_rest(), "the first has left")
     before = server.descriptors()
     for _ in range(200):
         with server.connect() as client:
             say(client, b"x")
-    until(lambda: not server.children(), "all children are gone")
+    until(server.at_rest, "all have left")
     until(lambda: server.descriptors() == before, "the descriptors are as before")
 
 
@@ -162,9 +162,11 @@ def test_descriptor_limit_is_survived(model: str, tmp_path: Path) -> None:
     with serving(tmp_path, model) as server:
         with server.connect() as client:
             say(client, b"warm")
-        until(lambda: server.events(events.DISCONNECTED) and not server.children(), "idle")
+        until(lambda: server.events(events.CONNECTED) and server.at_rest(), "idle")
         pid, hard = server.process.pid, resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)[1]
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(server.descriptors()), hard))
+        for process in (pid, *server.children()):
+            held = len(list(Path(f"/proc/{process}/fd").iterdir()))
+            resource.prlimit(process, resource.RLIMIT_NOFILE, (held, hard))
         with server.connect() as client:
             client.sendall(b"patience")
             until(lambda: server.events(events.ACCEPT_FAILED), "EMFILE is told")
@@ -174,7 +176,8 @@ def test_descriptor_limit_is_survived(model: str, tmp_path: Path) -> None:
                 client.recv(1)
             assert cpu_ticks(pid) - spent <= 10, "the server spins on a listener it cannot accept from"
             assert len(server.events(events.ACCEPT_FAILED)) == 1
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
+            for process in (pid, *server.children()):
+                resource.prlimit(process, resource.RLIMIT_NOFILE, (hard, hard))
             client.settimeout(15)
             assert hear(client, 8) == b"patience"
 
@@ -193,6 +196,7 @@ def cpu_ticks(pid: int) -> int:
         (["fork", "--port", "70000"], "70000"),
         (["fork", "--service", "ehco"], "ehco"),
         (["fork", "--max-connections", "0"], "0"),
+        (["poll", "--spare", "2"], "--spare 2"),
         ([], "MODEL"),
     ],
 )
