@@ -55,8 +55,8 @@ AT_ONCE = 16384
 PATIENCE = 5.0
 """Seconds that a conversation waits for the recorder. A new recorder is there in far less."""
 NAP, LONG_NAP = 0.001, 0.05
-"""Seconds: the first sleep while waiting, and the longest. They double, so that a thousand waiting processes cost little
-should the recorder hang; but not in an event loop, where everybody waits with the one who sleeps."""
+"""Seconds: the first sleep while waiting, and the longest. They double, so that a thousand processes that wait for a
+recorder that hangs cost little; but not in an event loop, where everybody waits with the one who sleeps."""
 FAREWELL = 4.0
 """Seconds that the server waits for keeper and recorder at its end: less than docker's grace after ``--drain``."""
 

@@ -103,7 +103,7 @@ def storm(
     pause: float,
     enough: Callable[[Known], bool],
 ) -> Known:
-    """Let ``clients`` get ``lines`` back each, connecting anew when cut off, while every ``pause`` seconds somebody dies.
+    """Let ``clients`` get ``lines`` back each, connecting anew when cut off, while somebody dies now and then.
 
     Args:
         server: to whom they talk.

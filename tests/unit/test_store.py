@@ -107,12 +107,12 @@ def test_whoever_dies(model: str, tmp_path: Path) -> None:
         def victims() -> list[int]:
             recorders = [pid for pid, name in processes(file).items() if name == "recorder"]
             # Once the server is dead, its children are not found this way any more, and serve to the end.
-            return recorders if chance.random() < 0.5 else list(server.children())
+            return recorders if chance.random() < 0.7 else list(server.children())
 
         def enough(known: Known) -> bool:
             return known.came_back() >= 1000 and len(server.events(events.RECORDER_DIED)) >= 3
 
-        known = storm(server, 50, 300, victims, pause=0.02, enough=enough)
+        known = storm(server, 50, 200, victims, pause=0.02, enough=enough)
         assert server.process.poll() is not None, "the clients were done before the server was killed"
         until(lambda: not processes(file), "no process is left")
         assert known.errors == []
