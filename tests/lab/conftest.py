@@ -34,6 +34,20 @@ def until(true: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any
     return value
 
 
+def holders(look: Callable[[], Snapshot], peers: list[str]) -> list[tuple[int, ...]]:
+    """Which processes hold the connection of each peer, once each has exactly one holder.
+
+    A child may answer its client before the parent has closed its copy, so one look is not enough.
+    """
+
+    def one_each() -> list[tuple[int, ...]]:
+        held = {socket.remote: socket.holders for socket in look().established()}
+        found = [held.get(peer, ()) for peer in peers]
+        return found if all(len(pids) == 1 for pids in found) else []
+
+    return list(until(one_each, "each connection has one holder"))
+
+
 class Hand:
     """A client container that opens and closes connections as told; see hand.py."""
 
