@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 import subprocess
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,19 +18,9 @@ from pytest_docker.plugin import Services, get_docker_services
 from forklab import base, compose, engine, images
 from forklab.observe import Snapshot, snapshot
 from forklab.settings import Settings
+from tests.deadline import until
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 20.0
-"""Seconds until a test gives up waiting for what should happen at once."""
-
-
-def until(true: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
-    """Poll until ``true()`` is; AssertionError with ``what`` when it never becomes so."""
-    deadline = time.monotonic() + patience
-    while not (value := true()):
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.02)
-    return value
 
 
 def holders(look: Callable[[], Snapshot], peers: list[str]) -> list[tuple[int, ...]]:

@@ -16,7 +16,8 @@ import docker
 import pytest
 
 from protocol import exits
-from tests.lab.conftest import ROOT, Rig, until
+from tests.deadline import until
+from tests.lab.conftest import ROOT, Rig
 
 
 class Shell:

@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 
-from tests.lab.conftest import Rig, holders, until
+from tests.deadline import until
+from tests.lab.conftest import Rig, holders
 
 SIGKILL = int(signal.SIGKILL)
 

@@ -5,7 +5,8 @@ import signal
 import pytest
 
 from forklab.registry import MODELS
-from tests.lab.conftest import Rig, holders, until
+from tests.deadline import until
+from tests.lab.conftest import Rig, holders
 
 AT_ONCE = {"iterative": 1}
 """How many of five clients are answered at once, where it is not all of them."""
