@@ -35,10 +35,10 @@ _FOR = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing examined. ``ok`` is a word of ``protocol.verdicts``, ``mend`` is empty when nothing is to be mended."""
+    """One thing examined. ``verdict`` is a word of ``protocol.verdicts``, ``mend`` is empty when nothing is to be mended."""
 
     id: str
-    ok: str
+    verdict: str
     what: str
     mend: str = ""
 
@@ -64,7 +64,7 @@ def checks() -> Iterator[Finding]:
 
 def exit_code(findings: Iterable[Finding]) -> int:
     """FAILED if one FAILed, else INCONCLUSIVE if one could not be checked, else OK; a warning is no failure."""
-    words = {finding.ok for finding in findings}
+    words = {finding.verdict for finding in findings}
     if verdicts.FAIL in words:
         return exits.FAILED
     return exits.INCONCLUSIVE if verdicts.INCONCLUSIVE in words else exits.OK

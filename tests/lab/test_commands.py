@@ -193,7 +193,7 @@ def test_doctor_finds_nothing_to_fail(shell: Shell) -> None:
     done = shell.run("doctor", "--json")
     findings = json.loads(done.stdout)["findings"]
     assert done.returncode == exits.OK, findings
-    assert all(finding["mend"] for finding in findings if finding["ok"] in ("FAIL", "WARN"))
+    assert all(finding["mend"] for finding in findings if finding["verdict"] in ("FAIL", "WARN"))
 
 
 def test_save_and_load(shell: Shell, tmp_path: Path) -> None:
