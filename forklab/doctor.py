@@ -35,7 +35,7 @@ _FOR = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing examined; ``verdict`` is a word of ``protocol.verdicts``, ``mend`` empty where nothing is to be mended."""
+    """One thing examined; ``verdict`` is a word of ``protocol.verdicts``, ``mend`` is empty where all is well."""
 
     id: str
     verdict: str
