@@ -261,6 +261,8 @@ def test(context: Context, keep: bool = False, args: str = "", json: bool = Fals
         code = subprocess.run(pytest, cwd=ROOT, stdout=out).returncode
         # Silent: a process that a test has killed leaves a file of which only half was written.
         subprocess.run([*python, "coverage", "combine", "--quiet"], cwd=ROOT, capture_output=True)
+        for left in ROOT.glob(".coverage.*"):
+            left.unlink()
         subprocess.run([*python, "coverage", "report"], cwd=ROOT, stdout=out)
         counts = _counts(report)
     return Answer(counts, code={0: exits.OK, 1: exits.FAILED, 4: exits.USAGE}.get(code, exits.LAB_FAILED))

@@ -21,7 +21,8 @@ def main() -> None:
     console.print(Text.from_ansi(sys.stdin.read().rstrip()))
     picture = console.export_svg(title="forklab")
     # The fonts rich names are on a server of their own; a picture must not need one.
-    print(re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL))
+    picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
+    print("\n".join(line.rstrip() for line in picture.rstrip().splitlines()))
 
 
 main()

@@ -22,23 +22,23 @@ from protocol import exits, verdicts
 _ROOM = 2_000_000_000
 """Bytes: the base, three images, and what a build needs beside them."""
 
-_LOST = {
-    "netem": "delay and jitter are then made with NFQUEUE; there is no reordering, duplication or corruption",
-    "tbf": "the rate of a link cannot be limited",
-    "nftables": "loss and partitions cannot be made",
-    "nfqueue": "without netem there is then no delay or jitter either",
-    "sock_diag": "queues and timers of a socket are not shown",
-    "ptrace": "system calls cannot be traced",
+_FOR = {
+    "netem": "delaying, losing and reordering packets on their way out",
+    "tbf": "limiting the rate of a link",
+    "nftables": "dropping packets by rules",
+    "nfqueue": "handing packets to a program",
+    "sock_diag": "asking for a socket's queues and timers",
+    "ptrace": "tracing system calls",
 }
-"""What the lab loses without a kernel feature; the names are those of ``python3 -m probe features``."""
+"""What a kernel feature is for; the names are those of ``python3 -m probe features``."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing examined. ``ok`` is a word of ``protocol.verdicts``, ``mend`` is empty when nothing is to be mended."""
+    """One thing examined; ``verdict`` is a word of ``protocol.verdicts``, ``mend`` is empty where all is well."""
 
     id: str
-    ok: str
+    verdict: str
     what: str
     mend: str = ""
 
@@ -64,7 +64,7 @@ def checks() -> Iterator[Finding]:
 
 def exit_code(findings: Iterable[Finding]) -> int:
     """FAILED if one FAILed, else INCONCLUSIVE if one could not be checked, else OK; a warning is no failure."""
-    words = {finding.ok for finding in findings}
+    words = {finding.verdict for finding in findings}
     if verdicts.FAIL in words:
         return exits.FAILED
     return exits.INCONCLUSIVE if verdicts.INCONCLUSIVE in words else exits.OK
@@ -206,10 +206,8 @@ def _features(client: "docker.DockerClient") -> Iterator[Finding]:
         if works:
             yield Finding(f"kernel-{name}", verdicts.PASS, "works")
         else:
-            lost = _LOST.get(name, "what needs it is left out")
-            yield Finding(
-                f"kernel-{name}", verdicts.WARN, f"does not work: {lost}", "a kernel that has it, if you need it"
-            )
+            what = f"does not work here: {_FOR.get(name, 'it is tried and missed')}"
+            yield Finding(f"kernel-{name}", verdicts.WARN, what, "a kernel that has it, if you need it")
 
 
 _ON_ENGINE: dict[str, Callable[["docker.DockerClient"], Iterator[Finding]]] = {

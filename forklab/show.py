@@ -161,7 +161,7 @@ def findings(rows: Iterable[Finding]) -> RenderableType:
     """What the doctor found, and how to mend it."""
     table = _grid()
     for row in rows:
-        table.add_row(_verdict(row.ok), Text(row.id, style="bold"), Text(row.what))
+        table.add_row(_verdict(row.verdict), Text(row.id, style="bold"), Text(row.what))
         if row.mend:
             table.add_row("", "", Text(f"-> {row.mend}", style="yellow"))
     return table

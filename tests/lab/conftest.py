@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 import subprocess
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,19 +18,23 @@ from pytest_docker.plugin import Services, get_docker_services
 from forklab import base, compose, engine, images
 from forklab.observe import Snapshot, snapshot
 from forklab.settings import Settings
+from tests.deadline import until
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 20.0
-"""Seconds until a test gives up waiting for what should happen at once."""
 
 
-def until(true: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
-    """Poll until ``true()`` is; AssertionError with ``what`` when it never becomes so."""
-    deadline = time.monotonic() + patience
-    while not (value := true()):
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.02)
-    return value
+def holders(look: Callable[[], Snapshot], peers: list[str]) -> list[tuple[int, ...]]:
+    """Which processes hold the connection of each peer, once each has exactly one holder.
+
+    A child may answer its client before the parent has closed its copy, so one look is not enough.
+    """
+
+    def one_each() -> list[tuple[int, ...]]:
+        held = {socket.remote: socket.holders for socket in look().established()}
+        found = [held.get(peer, ()) for peer in peers]
+        return found if all(len(pids) == 1 for pids in found) else []
+
+    return list(until(one_each, "each connection has one holder"))
 
 
 class Hand:

@@ -12,7 +12,8 @@ import pexpect
 import pytest
 
 from forklab import compose
-from tests.lab.conftest import ROOT, Rig, until
+from tests.deadline import until
+from tests.lab.conftest import ROOT, Rig
 
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", ".env", "__pycache__", ".*_cache", ".coverage*", ".lab.lock")
 

@@ -16,7 +16,8 @@ import docker
 import pytest
 
 from protocol import exits
-from tests.lab.conftest import ROOT, Rig, until
+from tests.deadline import until
+from tests.lab.conftest import ROOT, Rig
 
 
 class Shell:
@@ -205,7 +206,7 @@ def test_doctor_finds_nothing_to_fail(shell: Shell) -> None:
     done = shell.run("doctor", "--json")
     findings = json.loads(done.stdout)["findings"]
     assert done.returncode == exits.OK, findings
-    assert all(finding["mend"] for finding in findings if finding["ok"] in ("FAIL", "WARN"))
+    assert all(finding["mend"] for finding in findings if finding["verdict"] in ("FAIL", "WARN"))
 
 
 def test_save_and_load(shell: Shell, tmp_path: Path) -> None:

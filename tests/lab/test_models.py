@@ -5,7 +5,8 @@ import signal
 import pytest
 
 from forklab.registry import MODELS
-from tests.lab.conftest import Rig, until
+from tests.deadline import until
+from tests.lab.conftest import Rig, holders
 
 AT_ONCE = {"iterative": 1}
 """How many of five clients are answered at once, where it is not all of them."""
@@ -22,8 +23,7 @@ def test_serves_half_closes_drains(rig: Rig, model: str, init: bool) -> None:
         at_rest = len(server.snapshot().processes)
         peers = hand.open(AT_ONCE.get(model, 5), "hello")
         assert [hand.say(peer, "again") for peer in reversed(peers)] == ["again"] * len(peers)
-        holders = {row.remote: row.holders for row in server.snapshot().established()}
-        assert [len(holders[peer]) for peer in peers] == [1] * len(peers)
+        assert holders(server.snapshot, peers)
         assert hand.finish(peers[0], 1 << 16) == {"same": True, "end": "FIN"}
         hand.close()
         until(lambda: len(server.snapshot().processes) == at_rest, "as before the clients came")

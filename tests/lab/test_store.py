@@ -42,7 +42,9 @@ def test_a_full_disk(rig: Rig, model: str) -> None:
         assert server.container.exec_run(["rm", "/data/ballast"])[0] == 0
         until(lambda: server.log().count("recording in /data/store.log") == 2, "there is room, which is told")
         assert hand.say(fourth, "after\n") == "after\n"
-        kept = server.container.exec_run(["cat", "/data/store.log"])[1].splitlines()
+        said = server.container.exec_run(["cat", "/data/store.log"])[1]
+        assert isinstance(said, bytes)
+        kept = said.splitlines()
         assert [kept[0], kept[-1]] == [b"before", b"after"]
         assert list(map(int, kept[1:-1])) == list(range(filled["lines"]))
 

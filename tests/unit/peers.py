@@ -7,25 +7,15 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from tests.deadline import PATIENCE, until
+
 ROOT = Path(__file__).parents[2]
-PATIENCE = 15.0
-"""Seconds until a test gives up waiting for what should happen at once."""
-
-
-def until(true: Callable[[], Any], what: str) -> Any:
-    """Poll until ``true()`` is; AssertionError with ``what`` when it never becomes so."""
-    deadline = time.monotonic() + PATIENCE
-    while not (value := true()):
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.002)
-    return value
 
 
 Behaviour = Callable[["Peer", socket.socket], None]

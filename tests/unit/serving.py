@@ -5,25 +5,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.deadline import PATIENCE, until
+
 ROOT = Path(__file__).parents[2]
 MODELS = ("iterative", "fork", "prefork", "thread", "select", "poll", "epoll")
-PATIENCE = 15.0
-"""Seconds until a test gives up waiting for what should happen at once."""
-
-
-def until(true: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
-    """Poll until ``true()`` is; AssertionError with ``what`` when it never becomes so."""
-    deadline = time.monotonic() + patience
-    while not (value := true()):
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.005)
-    return value
 
 
 class Server:

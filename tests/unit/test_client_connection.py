@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from client._connection import closed_first
-from tests.unit.peers import until
+from tests.deadline import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is Linux's")
 

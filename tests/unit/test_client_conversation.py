@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.deadline import PATIENCE, until
 from tests.unit import peers
 from tests.unit.peers import peer, running, talk
 
@@ -44,7 +45,7 @@ def test_quit_line_is_not_sent(mode: str, end: bytes) -> None:
     with peer(peers.echo) as server:
         rest = b"more\n" if end.endswith(b"\n") else b""
         assert talk(server.port, b"hello\nqq\n q\n" + end + rest, mode) == (0, b"hello\nqq\n q\n", "")
-        assert server.got_end.wait(peers.PATIENCE)
+        assert server.got_end.wait(PATIENCE)
         assert server.received == b"hello\nqq\n q\n"
 
 
@@ -53,7 +54,7 @@ def test_quit_line_ends_an_open_input(mode: str) -> None:
     """After the quit line the client leaves although its input stays open, and although the line came in pieces."""
     with peer(peers.echo) as server, running(server.port, mode) as client:
         client.type(b"one\nq")
-        peers.until(lambda: server.received == b"one\n", "the line before has arrived")
+        until(lambda: server.received == b"one\n", "the line before has arrived")
         client.type(b"\n")
         assert client.end_by_itself() == (0, "")
 

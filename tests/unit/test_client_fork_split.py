@@ -11,8 +11,9 @@ from typing import IO
 
 import pytest
 
+from tests.deadline import PATIENCE, until
 from tests.unit import peers
-from tests.unit.peers import Client, Peer, children, peer, running, until
+from tests.unit.peers import Client, Peer, children, peer, running
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the client forks, and the tests read /proc")
 
@@ -120,7 +121,7 @@ def test_parent_waits_for_the_writer() -> None:
         until(lambda: peers.descriptors(client.pid) < before, "the parent has closed the lifeline")
         assert client.poll() is None
         client.send_signal(signal.SIGINT)
-        assert client.wait(peers.PATIENCE) == -signal.SIGINT
+        assert client.wait(PATIENCE) == -signal.SIGINT
         os.kill(writer, signal.SIGCONT)
 
 
@@ -164,7 +165,7 @@ def test_parent_is_killed() -> None:
         client.round_trip()
         client.kill()
         until(lambda: not client.processes(), "the child has ended")
-        assert server.got_end.wait(peers.PATIENCE)
+        assert server.got_end.wait(PATIENCE)
 
 
 def test_parent_is_killed_while_the_writer_is_stuck() -> None:
@@ -182,7 +183,7 @@ def test_writer_is_killed(signum: int) -> None:
         client.type(b"first\n")
         until(lambda: server.received == b"first\n", "the line has arrived")
         os.kill(client.writer(), signum)
-        assert server.got_end.wait(peers.PATIENCE)
+        assert server.got_end.wait(PATIENCE)
         server.go_on.set()
         code, output, told = client.end()
     assert (code, output) == (1, b"first\n")

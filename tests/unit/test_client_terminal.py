@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.deadline import PATIENCE, until
 from tests.unit import peers
-from tests.unit.peers import peer, until
+from tests.unit.peers import peer
 
 pexpect = pytest.importorskip("pexpect")
 termios = pytest.importorskip("termios")
@@ -67,7 +68,7 @@ def test_server_goes_away(mode: str) -> None:
 def terminal(port: int, mode: str) -> Iterator[Any]:
     """Run a client in a terminal of its own, which it greets; the settings must be the same afterwards."""
     words = ["-m", "client", mode, "--host", "127.0.0.1", "--port", str(port)]
-    client = pexpect.spawn(sys.executable, words, cwd=str(peers.ROOT), timeout=peers.PATIENCE, encoding="utf-8")
+    client = pexpect.spawn(sys.executable, words, cwd=str(peers.ROOT), timeout=PATIENCE, encoding="utf-8")
     before = termios.tcgetattr(client.child_fd)
     try:
         # Before that line, what is typed would be echoed by the terminal in front of it.

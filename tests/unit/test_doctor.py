@@ -64,13 +64,13 @@ def examine() -> dict[str, doctor.Finding]:
 def test_all_well(fake: FakeEngine) -> None:
     """Nothing is reported as bad but what the kernel lacks, and the engine's facts are all there."""
     found = examine()
-    assert {name for name, finding in found.items() if finding.ok == "WARN"} <= {
+    assert {name for name, finding in found.items() if finding.verdict == "WARN"} <= {
         "kernel-netem",
         "kernel-ptrace",
         "docker-command",
         "disk",
     }
-    assert all(finding.ok in ("PASS", "WARN") for finding in found.values())
+    assert all(finding.verdict in ("PASS", "WARN") for finding in found.values())
     for fact in ("24.0", "API 1.43", "linux/amd64", "cgroup v2", "overlay2", "6.1"):
         assert fact in found["engine"].what
     assert doctor.exit_code(found.values()) == 0
@@ -84,7 +84,7 @@ def test_everything_bad_says_how_to_mend_it(fake: FakeEngine, monkeypatch: pytes
     monkeypatch.setenv("FORKLAB_PORT", "0")
     fake.rows = [{"Labels": {"com.docker.compose.project": "old"}, "State": "exited"}]
     found = examine()
-    bad = [finding for finding in found.values() if finding.ok != "PASS" and finding.id != "disk"]
+    bad = [finding for finding in found.values() if finding.verdict != "PASS" and finding.id != "disk"]
     assert {finding.id for finding in bad} >= {"port", "base", *images.IMAGES, "labs", "kernel"}
     assert all(finding.mend and "\n" not in finding.what + finding.mend for finding in bad)
 
@@ -98,9 +98,9 @@ def test_without_an_engine_the_rest_is_inconclusive(fake: FakeEngine, monkeypatc
 
     monkeypatch.setattr(engine, "connect", refuse)
     found = list(doctor.checks())
-    refusal = next(finding for finding in found if finding.ok == "FAIL")
+    refusal = next(finding for finding in found if finding.verdict == "FAIL")
     assert (refusal.id, refusal.what, refusal.mend) == ("engine", "the Docker Engine does not run", "start it")
-    unknown = {finding.id for finding in found if finding.ok == "INCONCLUSIVE"}
+    unknown = {finding.id for finding in found if finding.verdict == "INCONCLUSIVE"}
     assert unknown == {"disk", "base", "images", "labs", "kernel"}
     assert doctor.exit_code(found) == 1
 
@@ -113,8 +113,8 @@ def test_an_engine_that_fails_in_between(fake: FakeEngine, monkeypatch: pytest.M
 
     fake.containers = SimpleNamespace(run=fail)
     found = examine()
-    assert (found["kernel"].ok, found["kernel"].what) == ("FAIL", "no space left")
-    assert found["base"].ok == "PASS"
+    assert (found["kernel"].verdict, found["kernel"].what) == ("FAIL", "no space left")
+    assert found["base"].verdict == "PASS"
 
 
 def test_no_compose(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,7 @@ def test_no_compose(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(compose, "find", none)
     found = examine()
-    assert (found["compose"].ok, found["compose"].what) == ("FAIL", "docker compose is missing")
+    assert (found["compose"].verdict, found["compose"].what) == ("FAIL", "docker compose is missing")
     assert found["compose"].mend == "pip install it"
 
 
@@ -133,23 +133,23 @@ def test_a_port_that_is_taken_and_one_that_is_free(fake: FakeEngine, monkeypatch
     """Told by connecting to it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         monkeypatch.setenv("FORKLAB_PORT", str(listener.getsockname()[1]))
-        assert examine()["port"].ok == "WARN"
-    assert examine()["port"].ok == "PASS"
+        assert examine()["port"].verdict == "WARN"
+    assert examine()["port"].verdict == "PASS"
 
 
 def test_other_labs_are_counted_by_project(fake: FakeEngine) -> None:
     """Running ones are news, stopped ones are left over."""
     labels = {"com.docker.compose.project": "mine"}
     fake.rows = [{"Labels": labels, "State": "running"}] * 2 + [{"Labels": {}, "State": "exited"}]
-    found = [(finding.ok, finding.what) for finding in doctor.checks() if finding.id == "labs"]
+    found = [(finding.verdict, finding.what) for finding in doctor.checks() if finding.id == "labs"]
     assert found == [("INFO", "mine: 2 running containers"), ("WARN", "without a project: 1 stopped container")]
 
 
 def test_kernel_features_are_tried_without_any_right_to_spare(fake: FakeEngine) -> None:
     """No network, a read-only root, three capabilities, our label, gone afterwards; a missing one says what is lost."""
     found = examine()
-    assert found["kernel-tbf"].ok == "PASS"
-    assert "NFQUEUE" in found["kernel-netem"].what
+    assert found["kernel-tbf"].verdict == "PASS"
+    assert "delaying" in found["kernel-netem"].what
     assert (fake.ran["image"], fake.ran["words"]) == ("forklab-probe", ["features"])
     assert fake.ran["cap_drop"] == ["ALL"]
     assert sorted(fake.ran["cap_add"]) == ["NET_ADMIN", "NET_RAW", "SYS_PTRACE"]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.serving import ROOT, until
+from tests.deadline import until
+from tests.unit.serving import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the probe reads Linux's /proc")
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from protocol import events, exits
-from tests.unit.serving import MODELS, ROOT, Server, hear, say, serving, until
+from tests.deadline import until
+from tests.unit.serving import MODELS, ROOT, Server, hear, say, serving
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server runs in Linux containers")
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from protocol import events
-from tests.unit.serving import ROOT, Server, say, serving, until
+from tests.deadline import until
+from tests.unit.serving import ROOT, Server, say, serving
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server runs in Linux containers")
 
@@ -37,6 +38,8 @@ def test_each_side_closes_what_is_not_its_own(server: Server) -> None:
         for client in [stack.enter_context(server.connect()) for _ in range(5)]:
             say(client, b"x")
         until(lambda: len(server.children()) == 5, "five children")
+        # The last child may answer before the parent has closed its copy.
+        until(lambda: len(sockets_of(server.process.pid)) == 1, "the parent holds the listener only")
         (listener,) = sockets_of(server.process.pid)
         held = [sockets_of(child) for child in server.children()]
         assert all(len(one) == 1 for one in held)

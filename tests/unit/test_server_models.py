@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from protocol import events, exits
-from tests.unit.serving import Server, say, serving, until
+from tests.deadline import until
+from tests.unit.serving import Server, say, serving
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server runs in Linux containers")
 
