@@ -8,7 +8,8 @@ import uuid
 
 import pytest
 
-from tests.lab.conftest import Lone, Rig, until
+from tests.deadline import until
+from tests.lab.conftest import Lone, Rig
 
 STORE = ("--service", "store")
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from itertools import count, pairwise
 from pathlib import Path
 
-from tests.unit.serving import Server, until
+from tests.deadline import until
+from tests.unit.serving import Server
 
 
 def line(connection: int, number: int) -> bytes:
