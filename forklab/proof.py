@@ -86,10 +86,15 @@ def _process_each(seen: Snapshot, ours: Sequence[Socket]) -> str:
 
 
 def _one_of_all(seen: Snapshot, ours: Sequence[Socket]) -> str:
-    """The iterative model: the one process holds one connection, the others wait to be accepted."""
-    if len(seen.processes) != 1:
-        return f"the server has {len(seen.processes)} processes instead of one"
+    """The iterative model: the server itself holds one connection, the others wait to be accepted.
+
+    It may have other processes, a service's recorder for one, as long as they hold none.
+    """
     held = [row for row in ours if row.holders]
+    for row in held:
+        for pid in row.holders:
+            if pid != seen.server:
+                return f"{row.remote} is held by process {pid}, which is not the server itself"
     return "" if len(held) == 1 else f"{len(held)} connections are accepted at once instead of one"
 
 

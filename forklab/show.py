@@ -182,6 +182,8 @@ def _process(process: Process, seen: Snapshot) -> Text:
     held = [f"  [fd {fd} {remote}]" for fd, remote in mine if remote]
     memory = f" {process.pss_kib} KiB" if process.pss_kib is not None else ""
     name = process.name if process.state == ZOMBIE else process.command or process.name
+    if not name.rpartition("/")[2].startswith(process.name) and "/" not in process.name:
+        name = f"{process.name}: {name}"  # it has called itself so
     return Text.assemble((str(process.pid), "bold"), " ", (word, style), memory, f"  {name}", ("".join(held), "cyan"))
 
 

@@ -37,6 +37,21 @@ CUT = "cut"
 SERVED = "served"
 """What the threads have counted together, at the end. ``clients``, ``bytes``."""
 
+RECORDING = "recording"
+"""Service store: a recorder, whose ``pid`` it is, begins or goes on after trouble. ``file``."""
+
+HALF_LINE = "half-line"
+"""Service store: the file did not end in a whole line; what was behind the last one is cut off. ``file``, ``bytes``."""
+
+RECORDER_DIED = "recorder-died"
+"""Service store: the keeper, whose ``pid`` it is, forks another. ``recorder``, and ``status`` or ``signal``."""
+
+RECORD_FAILED = "record-failed"
+"""Service store: nothing can be recorded now, and clients are told. ``error``, ``retry`` (seconds; none: never)."""
+
+RECORDER_STAYS = "recorder-stays"
+"""Service store: the server ends, though the recorder has not ended within ``seconds``."""
+
 STOPPED = "stopped"
 """The last line of a server that ended as it was told."""
 
@@ -48,6 +63,8 @@ REASON_IDLE = "idle"
 """Nothing came, or nothing was taken, for the idle timeout."""
 REASON_CUT = "cut"
 """The server ended the conversation because it was told to stop."""
+REASON_UNRECORDED = "not recorded"
+"""Service store: a line could not be recorded; the peer was told why."""
 
 ALL = (
     LISTENING,
@@ -61,5 +78,10 @@ ALL = (
     DRAINING,
     CUT,
     SERVED,
+    RECORDING,
+    HALF_LINE,
+    RECORDER_DIED,
+    RECORD_FAILED,
+    RECORDER_STAYS,
     STOPPED,
 )

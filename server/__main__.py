@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from server._conversation import Handle
 from server._listener import Listener
 from server._log import log, speak_json
 from server._stop import Stop
+from server.services import NotReady
 
 CAP = 1000
 """Clients served at once, unless the model has a ``CAP`` of its own."""
@@ -41,7 +43,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(exits.USAGE, f"server: {message}; see python3 -m server --help\n")
 
 
-def number(least: int, most: int, kind: type[Any] = int) -> Callable[[str], Any]:
+def number(least: float, most: float, kind: type[Any] = int) -> Callable[[str], Any]:
     """A type for argparse: a number within bounds."""
 
     def parse(text: str) -> Any:
@@ -54,6 +56,12 @@ def number(least: int, most: int, kind: type[Any] = int) -> Callable[[str], Any]
         return value
 
     return parse
+
+
+def policy(text: str) -> float:
+    """A type for argparse: how many seconds may pass between two calls of fsync(2)."""
+    words = {"never": math.inf, "always": 0.0}
+    return words[text] if text in words else float(number(0.001, 10**6, float)(text))
 
 
 def parser() -> Parser:
@@ -97,6 +105,13 @@ def parser() -> Parser:
         metavar="SECONDS",
         help="time that clients have left after SIGTERM (default: 10)",
     )
+    command.add_argument("--store", metavar="FILE", help="store only: where lines go (default: /data/store.log)")
+    command.add_argument(
+        "--fsync",
+        type=policy,
+        metavar="never|always|SECONDS",
+        help="store only: when the file is written to the disk; always: before a line is sent back (default: never)",
+    )
     command.add_argument("--log", choices=("text", "json"), default="text", help="(default: %(default)s)")
     return command
 
@@ -111,10 +126,18 @@ def main() -> int:
     words = command.parse_args()
     if words.spare and words.model != "fork":
         command.error(f"--spare {words.spare} is for the model fork, not for {words.model}")
+    if words.service != "store" and (words.store is not None or words.fsync is not None):
+        command.error(f"--store and --fsync are for the service store, not for {words.service}")
     model = importlib.import_module(f"server.{MODELS[words.model]}")
+    service = importlib.import_module(f"server.services.{SERVICES[words.service]}")
     cap = words.max_connections or getattr(model, "CAP", CAP)
     if words.log == "json":
         speak_json()
+    try:
+        finish = service.prepare(words) if hasattr(service, "prepare") else None
+    except NotReady as error:
+        print(f"server: {error}.", file=sys.stderr)
+        return exits.LAB_FAILED
     stop = Stop(grace=words.drain)
     try:
         listener = Listener(words.host, words.port, words.backlog, cap, words.spare)
@@ -123,7 +146,6 @@ def main() -> int:
         print("server: choose another --host or --port, or end what listens there (ss -ltnp).", file=sys.stderr)
         return exits.LAB_FAILED
 
-    service = importlib.import_module(f"server.services.{SERVICES[words.service]}")
     host, port = listener.address
     log(
         events.LISTENING,
@@ -134,6 +156,8 @@ def main() -> int:
         backlog=words.backlog,
     )
     model.serve(listener, Handle(service.converse, words.idle_timeout, stop), stop)
+    if finish:
+        finish()
     log(events.STOPPED)
     return exits.OK
 

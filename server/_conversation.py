@@ -24,14 +24,16 @@ class Conversation:
 
     Attributes:
         echoed: bytes sent back so far.
+        reason: why it ended, should it come to its end; a service that broke it off says so here.
         waits: what it waits for, an event mask of poll(2); 0 before it has begun and when it is over.
     """
 
-    __slots__ = ("_steps", "_stop", "connection", "echoed", "flags", "peer", "waits")
+    __slots__ = ("_steps", "_stop", "connection", "echoed", "flags", "peer", "reason", "waits")
 
     def __init__(self, service: Service, connection: socket.socket, peer: str, flags: int, stop: Stop) -> None:
         self.connection, self.peer, self.flags, self._stop = connection, peer, flags, stop
         self.echoed = 0
+        self.reason = events.REASON_END
         self.waits = 0
         self._steps = service(self)
 
@@ -42,8 +44,9 @@ class Conversation:
             if not self.waits:
                 # FIN goes out now. close() would do the same, unless some process still holds a copy of this
                 # descriptor: shutdown(2) acts on the connection, close(2) on the descriptor.
-                self.connection.shutdown(socket.SHUT_WR)
-                self.end(events.REASON_END)
+                if self.reason == events.REASON_END:
+                    self.connection.shutdown(socket.SHUT_WR)
+                self.end(self.reason)
         except OSError:  # ECONNRESET, EPIPE, ETIMEDOUT: the peer is gone, and with it whom to tell
             self.end(events.REASON_RESET)
         return self.waits

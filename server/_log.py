@@ -26,6 +26,11 @@ TEXT = {
     events.DRAINING: "draining: no new clients; those being served have {seconds:g} s",
     events.CUT: "time is up: ending {connections} conversations",
     events.SERVED: "served {clients} clients, {bytes} bytes echoed",
+    events.RECORDING: "recording in {file}",
+    events.HALF_LINE: "{file} did not end in a whole line: {bytes} bytes cut off",
+    events.RECORDER_DIED: "the recorder is gone: {recorder}",
+    events.RECORD_FAILED: "cannot record: {error}; clients are told",
+    events.RECORDER_STAYS: "the recorder has not ended within {seconds:g} s",
     events.STOPPED: "stopped",
 }
 LATER = {
@@ -33,6 +38,7 @@ LATER = {
     "status": ", exit status {status}",
     "waiting": "; {waiting} wait",
     "signal": ", killed by {signal}",
+    "retry": ", next try in {retry} s",
 }
 """What is added to a sentence when an event has more to say."""
 

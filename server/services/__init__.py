@@ -6,14 +6,24 @@ and is resumed when that is so. It returns at the peer's FIN, once everything is
 
 So one text serves both kinds of model. Those with a process or a thread for each connection let the calls block, and
 nothing is ever yielded. Event loops hold thousands of suspended conversations in one process, each at its own yield.
+
+A service may also have ``prepare(words)``, for what all its conversations share; ``words`` is the command line. It is
+called once, before there is a listener, a signal handler or a second process, and returns a function to be called when
+the last conversation is over. Options of a service stand with all others in ``__main__.py``.
 """
 
 import select
+import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from server._conversation import Conversation
+
+
+class NotReady(Exception):
+    """From ``prepare``: why the service cannot begin, and what to do about it, in one or two lines for the user."""
+
 
 READABLE = select.POLLIN
 WRITABLE = select.POLLOUT
@@ -34,3 +44,19 @@ def send_all(talk: "Conversation", data: bytes) -> Iterator[int]:
             continue
         talk.echoed += sent
         rest = rest[sent:]
+
+
+def send_last(talk: "Conversation", data: bytes) -> Iterator[int]:
+    """Send ``data`` and FIN, although the peer may still be sending; what still comes is thrown away until its FIN.
+
+    Closed with bytes unread, a socket sends RST instead of FIN, and an RST may make the peer's kernel forget what its
+    program has not read yet, our last words (RFC 1122, 4.2.2.13; RFC 9112, 9.6).
+    """
+    yield from send_all(talk, data)
+    talk.connection.shutdown(socket.SHUT_WR)
+    while True:
+        try:
+            if not talk.connection.recv(65536, talk.flags):
+                return
+        except BlockingIOError:
+            yield READABLE

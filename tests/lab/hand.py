@@ -85,6 +85,21 @@ def close(*which):
         held.pop(name).close()
 
 
+def count_up(name, size):
+    """Send numbered lines of ``size`` bytes, one after the other came back; how many did, and what came instead."""
+    count = 0
+    try:
+        while True:
+            text = str(count).rjust(size - 1) + "\n"
+            send(name, text)
+            back = hear(held[name], len(text)).decode()
+            if back != text:
+                return {"lines": count, "end": back}
+            count += 1
+    except OSError as error:
+        return {"lines": count, "end": str(error)}
+
+
 def visit(count):
     """Connect, exchange one byte and leave, one after the other."""
     for _ in range(count):
@@ -93,7 +108,9 @@ def visit(count):
             hear(c, 1)
 
 
-DEEDS = {deed.__name__.rstrip("_"): deed for deed in (open_, say, send, finish, end_of, end_after, close, visit)}
+DEEDS = {
+    deed.__name__.rstrip("_"): deed for deed in (open_, say, send, finish, end_of, end_after, close, count_up, visit)
+}
 
 
 for line in sys.stdin:

@@ -77,6 +77,19 @@ def test_up_twice_changes_nothing_and_another_model_replaces_the_server(shell: S
     assert [len(row["holders"]) for row in other["proof"]["clients"]].count(1) == 1
 
 
+@pytest.mark.parametrize("model", ["fork", "iterative"])
+def test_the_service_store_is_proved(shell: Shell, rig: Rig, model: str) -> None:
+    """The recorder and its keeper hold no connection, so the proof passes; the lines of its clients are in the file."""
+    up = shell.json("up", "--service", "store", "--model", model)
+    assert (up["service"], up["proof"]["verdict"]) == ("store", "PASS")
+    names = {process["name"] for process in shell.json("ps")["processes"]}
+    assert {"keeper", "recorder"} < names
+    (server,) = rig.client.containers.list(filters={"id": up["containers"]["server"]})
+    _, kept = server.exec_run(["cat", "/data/store.log"])
+    assert isinstance(kept, bytes)
+    assert sorted(kept.splitlines()) == [b"client 1", b"client 2", b"client 3"]
+
+
 def test_status_and_ps_and_logs_name_everything(shell: Shell, engine_client: docker.DockerClient) -> None:
     """Status has model, service, address, ids, PIDs and counts; ps the process tree; logs what the server said."""
     assert shell.json("status")["running"] is False
@@ -100,8 +113,8 @@ def test_down_leaves_nothing_and_may_be_repeated(shell: Shell, engine_client: do
     """Down removes containers, network and volumes, also one-off clients; a second down finds nothing."""
     shell.json("up")
     talking = shell.start("client")
-    until(lambda: len(objects(engine_client, shell.project)) == 4, "a client runs")
-    assert len(shell.json("down")["removed"]) == 4
+    until(lambda: len(objects(engine_client, shell.project)) == 5, "a client runs")
+    assert len(shell.json("down")["removed"]) == 5
     assert objects(engine_client, shell.project) == []
     assert shell.json("down")["removed"] == []
     talking.communicate(timeout=30)
@@ -111,7 +124,7 @@ def test_clean_shows_first_and_removes_one_project_only(shell: Shell, rig: Rig) 
     """--dry-run lists and removes nothing; --project leaves the labs of others alone."""
     shell.json("up")
     would = shell.json("clean", "--project", shell.project, "--dry-run")["would_remove"]
-    assert len(objects(rig.client, shell.project)) == 3
+    assert len(objects(rig.client, shell.project)) == 4
     assert shell.json("clean", "--project", shell.project)["removed"] == would
     assert objects(rig.client, shell.project) == []
     assert rig.snapshot().server
