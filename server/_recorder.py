@@ -228,7 +228,10 @@ class Recorder:
                     os.read(stream.reads, rubbish)
                 stream.slate[UNFINISHED] = 0
         while left:
-            left -= os.splice(stream.reads, self._file, left)
+            moved = os.splice(stream.reads, self._file, left)
+            if not moved:  # end of file before all that is committed: only a stranger at the pipe explains that
+                raise OSError(errno.EPIPE, "bytes are missing in the pipe")
+            left -= moved
         return count
 
     def _sync(self) -> None:

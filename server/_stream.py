@@ -113,7 +113,7 @@ class Stream:
             BrokenPipeError: nobody holds the read end.
         """
         slate = self.slate
-        with self._threads:
+        with self.locked():
             end = slate[COMMITTED] + len(lines)
             if end > slate[GRANTED] or (slate[UNFINISHED] and self.waiting()):
                 return 0
