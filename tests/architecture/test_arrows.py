@@ -18,7 +18,7 @@ class Rule(NamedTuple):
 
     of: tuple[str, ...]
     allowed: tuple[str, ...]
-    library: bool = True
+    stdlib: bool = True
 
 
 RULES = (
@@ -30,7 +30,7 @@ RULES = (
         ("forklab/bootstrap.py", "forklab/lock.py", "forklab/registry.py", "forklab/errors.py"),
         ("forklab.lock", "forklab.registry", "forklab.errors", "protocol"),
     ),
-    Rule(("protocol/**/*.py",), ("protocol",), library=False),
+    Rule(("protocol/**/*.py",), ("protocol",), stdlib=False),
     Rule(("server/**/*.py",), ("server", "protocol")),
     Rule(("client/**/*.py",), ("client", "protocol")),
     Rule(("probe/**/*.py",), ("probe", "protocol")),
@@ -52,9 +52,9 @@ def test_a_room_imports_only_what_it_may(rule: Rule) -> None:
         for pattern in rule.of
         for file in files(pattern)
         for line, imported in imports(file)
-        if not is_in(imported, rule.allowed) and not (rule.library and imported.split(".")[0] in LIBRARY)
+        if not is_in(imported, rule.allowed) and not (rule.stdlib and imported.split(".")[0] in LIBRARY)
     ]
-    library = "the standard library and " if rule.library else ""
+    library = "the standard library and " if rule.stdlib else ""
     assert wrong == [], f"allowed here: {library}{', '.join(rule.allowed)}"
 
 
