@@ -41,7 +41,7 @@ RECORDING = "recording"
 """Service store: a recorder, whose ``pid`` it is, begins or goes on after trouble. ``file``."""
 
 HALF_LINE = "half-line"
-"""Service store: the file did not end in a whole line; what was behind the last one is cut off. ``file``, ``bytes``."""
+"""Service store: the file did not end in a whole line; the rest goes to ``file``.half. ``file``, ``bytes``."""
 
 RECORDER_DIED = "recorder-died"
 """Service store: the keeper, whose ``pid`` it is, forks another. ``recorder``, and ``status`` or ``signal``."""

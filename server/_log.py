@@ -27,7 +27,7 @@ TEXT = {
     events.CUT: "time is up: ending {connections} conversations",
     events.SERVED: "served {clients} clients, {bytes} bytes echoed",
     events.RECORDING: "recording in {file}",
-    events.HALF_LINE: "{file} did not end in a whole line: {bytes} bytes cut off",
+    events.HALF_LINE: "{file} did not end in a whole line: {bytes} bytes moved to {file}.half",
     events.RECORDER_DIED: "the recorder is gone: {recorder}",
     events.RECORD_FAILED: "cannot record: {error}; clients are told",
     events.RECORDER_STAYS: "the recorder has not ended within {seconds:g} s",

@@ -108,8 +108,13 @@ def _open(path: str) -> int:
         end = _recorder.end_of_lines(file)
     except ValueError:
         raise NotReady(f"cannot record in {path}: it is no file of lines; choose another file with --store") from None
-    # If all processes die at once, the recorder may leave half a line. Nobody has got it back.
+    # If all processes die at once, the recorder may leave half a line. Nobody has got it back. But it may also be the
+    # end of a file that somebody else wrote: it is moved aside, not thrown away.
     if half := os.fstat(file).st_size - end:
+        with open(f"{path}.half", "ab") as aside:
+            aside.write(os.pread(file, half, end))
+            aside.flush()
+            os.fsync(aside.fileno())
         log(events.HALF_LINE, file=path, bytes=half)
     os.ftruncate(file, end)
     os.lseek(file, end, os.SEEK_SET)

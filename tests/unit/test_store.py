@@ -233,12 +233,13 @@ def test_fsync(policy: str, tmp_path: Path) -> None:
 
 
 def test_the_file_grows_on_and_half_a_line_goes(tmp_path: Path) -> None:
-    """A second server appends; half a line, which the death of a whole container may leave, is cut off and told."""
+    """A second server appends; half a line, which the death of a whole container may leave, is moved aside and told."""
     (tmp_path / "store.log").write_bytes(b"whole\nhal")
     with storing(tmp_path, "fork") as (server, file), server.connect() as client:
         assert server.events(events.HALF_LINE)[0]["bytes"] == 3
         say(client, b"more\n")
         assert file.read_bytes() == b"whole\nmore\n"
+        assert (tmp_path / "store.log.half").read_bytes() == b"hal"
 
 
 def test_one_server_a_file(tmp_path: Path) -> None:
