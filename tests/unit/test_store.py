@@ -116,7 +116,7 @@ def test_whoever_dies(model: str, tmp_path: Path) -> None:
             return known.came_back() >= 1000 and len(server.events(events.RECORDER_DIED)) >= 3
 
         # Children serve to the end when the server is dead; where there are none, this is never reached.
-        lines = 200 if model in ("fork", "prefork") else 2000
+        lines = 1000 if model in ("fork", "prefork") else 2000
         known = storm(server, 50, lines, victims, pause=0.02, enough=enough)
         assert server.process.poll() is not None, "the clients were done before the server was killed"
         until(lambda: not processes(file), "no process is left")
