@@ -109,7 +109,8 @@ class Compose:
 
     ``environment`` are the variables of the compose file, all of them, so that neither .env nor the caller's shell
     decides. ``echo``, when given, is told each command in a form that can be pasted. ``locked`` is the descriptor of
-    the lock that each child inherits, so that a compose that outlives us still holds it.
+    the lock that each child inherits, so that a compose that outlives us still holds it. ``over`` are compose files
+    whose settings are laid over those of the checkout's own.
     """
 
     project: str
@@ -117,6 +118,7 @@ class Compose:
     echo: Say | None = None
     finder: Callable[[], Found] = find
     locked: int | None = field(default=None, init=False)
+    over: tuple[Path, ...] = ()
 
     @cached_property
     def found(self) -> Found:
@@ -171,8 +173,8 @@ class Compose:
     ) -> subprocess.Popen[bytes]:
         """Start and return at once; ``environment`` replaces this object's own for one command."""
         variables = self.environment if environment is None else environment
-        file = str(ROOT / "docker-compose.yml")
-        place = ["--project-name", self.project, "--project-directory", str(ROOT), "--file", file]
+        files = [word for file in (ROOT / "docker-compose.yml", *self.over) for word in ("--file", str(file))]
+        place = ["--project-name", self.project, "--project-directory", str(ROOT), *files]
         command = [*self.found.command, *place, *words]
         if self.echo:
             self.echo(shlex.join(["env", *(f"{name}={value}" for name, value in variables.items()), *command]))

@@ -13,3 +13,9 @@ class UsageError(LabError):
     """The words on the command line were wrong; nothing was done."""
 
     exit_code = exits.USAGE
+
+
+class Inconclusive(LabError):
+    """What had to be provoked cannot be, or did not happen; the message says why. Never counts as good."""
+
+    exit_code = exits.INCONCLUSIVE

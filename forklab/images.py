@@ -9,7 +9,7 @@ import os
 import shutil
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -23,8 +23,14 @@ from forklab.errors import LabError, UsageError
 from forklab.lock import Say
 from forklab.registry import ROOT
 
-IMAGES = ("forklab-server", "forklab-client", "forklab-probe")
+IMAGES = ("forklab-server", "forklab-client", "forklab-demo", "forklab-probe")
 """As docker-compose.yml names them; the tag is latest."""
+
+ON_DEMAND = ("forklab-bench", "forklab-examiner")
+"""Built only when asked for by name, and never saved: what needs one builds it first."""
+
+_BESIDES = {"forklab-bench": ("server", "client"), "forklab-demo": ("demos",), "forklab-examiner": ("probe",)}
+"""The packages in an image besides the one of its name."""
 
 _LABEL = "forklab.source"
 _PIECE = 1 << 20
@@ -40,13 +46,13 @@ class Saved:
 
 
 def source(name: str) -> str:
-    """The digest of what goes into the image ``name``: its package, the protocol, the Dockerfile.
+    """The digest of what goes into the image ``name``: its packages, the protocol, the folder images.
 
     Line ends do not count, so a checkout on Windows has the same digest as the one the images came from.
     """
-    package = name.removeprefix("forklab-")
-    folders = [ROOT / "protocol", ROOT / package]
-    files = [ROOT / "images" / "Dockerfile", *(file for folder in folders for file in folder.rglob("*"))]
+    packages = ("images", "protocol", name.removeprefix("forklab-"), *_BESIDES.get(name, ()))
+    folders = [ROOT / package for package in packages]
+    files = [file for folder in folders for file in folder.rglob("*")]
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda file: file.relative_to(ROOT).as_posix()):
         if file.is_file() and "__pycache__" not in file.parts:
@@ -58,17 +64,17 @@ def source(name: str) -> str:
 
 def environment() -> dict[str, str]:
     """The variables with which docker-compose.yml labels what it builds."""
-    return {f"{name.upper().replace('-', '_')}_SOURCE": source(name) for name in IMAGES}
+    return {f"{name.upper().replace('-', '_')}_SOURCE": source(name) for name in IMAGES + ON_DEMAND}
 
 
-def stale(client: "docker.DockerClient") -> list[str]:
-    """The images that are missing, or were built from other sources than this checkout.
+def stale(client: "docker.DockerClient", names: Sequence[str] = IMAGES) -> list[str]:
+    """The images among ``names`` that are missing, or were built from other sources than this checkout.
 
     Raises:
         LabError: the engine does not tell.
     """
     with engine.trouble("cannot look at the images"):
-        return [name for name in IMAGES if _label(client, name) != source(name)]
+        return [name for name in names if _label(client, name) != source(name)]
 
 
 def save(client: "docker.DockerClient", path: Path, say: Say) -> Saved:

@@ -1,26 +1,31 @@
 """The operations on a lab: build, up, status, logs, talk, down, clean. Each leads to its state, whatever was before."""
 
 import contextlib
+import json
 import re
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from docker import DockerClient
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
-from forklab import base, engine, images, lock, observe, proof
+from forklab import base, engine, images, lock, observe, proof, recording
 from forklab.compose import Compose, ComposeError, link, project_name
 from forklab.errors import LabError, UsageError
+from forklab.faults import Faults
 from forklab.lock import Say
 from forklab.observe import Snapshot
 from forklab.proof import Proof
-from forklab.registry import MODES, ROOT
-from forklab.settings import Settings
+from forklab.registry import DEMOS, MODES, ROOT
+from forklab.settings import TRACED, Settings
+from forklab.watch.stream import Stream
 from protocol import exits
 from protocol.ports import SERVER_PORT
 
@@ -35,6 +40,9 @@ _ONE_OFF = "com.docker.compose.oneoff"
 _UP_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 _LAST_LINES = 10
+_SILENT_SECONDS = 3.0
+_SHARE = 0.02
+"""Of one processor: what the live view may cost. It is then drawn less often, if a look takes long."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,8 @@ class Status:
     connections: int | None
     processes: int | None
     zombies: int | None
+    faults: list[dict[str, Any]] | None = None
+    """What breaks it now, as ``Faults.look`` has it under ``held``."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,7 @@ class Lab:
         self.compose = compose
         self.project = compose.project
         self.say = say
+        self.faults = Faults(client, self.project, self._service, self._clients)
 
     @classmethod
     def here(cls, client: DockerClient, say: Say, *, echo: bool = False) -> "Lab":
@@ -89,14 +100,14 @@ class Lab:
         environment = Settings().environment() | images.environment()
         return cls(client, Compose(project_name(), environment, echo=say if echo else None), say)
 
-    def build(self) -> list[str]:
-        """Make the images that are missing or older than their sources; their names.
+    def build(self, names: Sequence[str] = images.IMAGES) -> list[str]:
+        """Make those of the images ``names`` that are missing or older than their sources; their names.
 
         Raises:
             LabError: the base or an image cannot be made.
         """
         with self._alone():
-            return self._build()
+            return self._build(names)
 
     def up(self, settings: Settings) -> tuple[Status, Proof]:
         """Bring the lab to ``settings`` and prove that it works. What is already so stays untouched.
@@ -114,22 +125,46 @@ class Lab:
             self._build()
             link(self.compose.found, self.say)
             settings.remember()
-            self.say(f"starting the server (model {settings.model}, service {settings.service}) and the probe")
-            self.compose.environment = {**self.compose.environment, **settings.environment()}
-            try:
-                self.compose.run("--progress", "quiet", "up", "--detach", "--no-build", "server", "probe")
-                deadline = time.monotonic() + _UP_SECONDS
-                self._await_listening(deadline)
+            with self._starting(settings) as deadline:
+                if settings.trace:
+                    self.say("every call of the server is recorded from its first on; ./lab trace --out DIR shows it")
                 self.say("three clients talk to it")
                 shown = proof.prove(self.client, self.compose, self._service("probe"), settings.model)
                 self._await_healthy(deadline)
-            except ComposeError as error:
-                if error.known:
-                    raise
-                raise self._death() or error from None
-            except LabError as error:
-                raise self._death() or error from None
             return self.status(), shown
+
+    def start(self, settings: Settings) -> None:
+        """Start server and probe for who knows what to do with them: no proof, nothing remembered. Images are there.
+
+        Raises:
+            LabError, UsageError: as ``up``.
+        """
+        with self._alone(), self._starting(settings):
+            pass
+
+    @contextlib.contextmanager
+    def _starting(self, settings: Settings) -> Iterator[float]:
+        """Bring up server and probe until the server listens; what fails then and in the block is told by its death.
+
+        Yields:
+            When the time is up for it to be healthy (``time.monotonic``).
+        """
+        self.say(f"starting the server (model {settings.model}, service {settings.service}) and the probe")
+        self.compose.environment = {**self.compose.environment, **settings.environment()}
+        try:
+            self.compose.run("--progress", "quiet", "up", "--detach", "--no-build", "server", "probe")
+            deadline = time.monotonic() + _UP_SECONDS
+            self._mend()
+            self._await_listening(deadline)
+            if settings.trace:
+                recording.check(self._service("probe"))
+            yield deadline
+        except ComposeError as error:
+            if error.known:
+                raise
+            raise self._death() or error from None
+        except LabError as error:
+            raise self._death() or error from None
 
     def down(self) -> list[Thing]:
         """Remove everything of this project; what there was.
@@ -187,16 +222,59 @@ class Lab:
             connections=len(seen.established()) if seen else None,
             processes=len(seen.processes) if seen else None,
             zombies=len(seen.zombies()) if seen else None,
+            faults=self.faults.look()["held"] if seen else None,
         )
 
-    def snapshot(self) -> Snapshot:
-        """What the probe sees now.
+    def snapshot(self, details: Iterable[str] | None = None) -> Snapshot:
+        """What the probe sees now; ``details`` as for :func:`forklab.observe.snapshot`.
+
+        Raises:
+            LabError: the lab is not up.
+        """
+        return observe.snapshot(self.probe(), details)
+
+    def probe(self) -> Container:
+        """The probe, in the namespaces of a server that runs.
 
         Raises:
             LabError: the lab is not up.
         """
         self._running_server()
-        return observe.snapshot(self._service("probe"))
+        return self._service("probe")
+
+    def stream(self, interval: float) -> Stream:
+        """What the probe sees each ``interval`` seconds, or less often if it would cost more than 2 % of a processor.
+
+        Through compose and not the engine's API, whose streams differ on Windows, over ssh and over TLS.
+
+        Raises:
+            LabError: the lab is not up.
+        """
+        self._running_server()
+        if not self._probe_runs():
+            raise LabError("the probe is not running; ./lab up mends it")
+        words = ["exec", "-T", "probe", "python3", "-m", "probe", "watch"]
+        words += ["--interval", str(interval), "--share", str(_SHARE)]
+        pipe = subprocess.PIPE
+        process = self.compose.start(*words, stdin=pipe, stdout=pipe, stderr=pipe)
+        return Stream(process, self._probe_runs, interval + _SILENT_SECONDS)
+
+    def trace(self, seconds: float | None) -> dict[str, bytes]:
+        """The files of a recording: since ``up --trace``, else of the running server for ``seconds`` or until Ctrl-C.
+
+        A lab that is traced already is recorded for ``seconds`` more.
+
+        Raises:
+            LabError: the lab is not up, or cannot be traced.
+        """
+        self._running_server()
+        probe = self._service("probe")
+        if not _is_traced(self._service("server")):
+            return recording.live(probe, seconds, self.say)
+        if seconds is not None:
+            self.say(f"recording for {seconds:g} s more")
+            time.sleep(seconds)
+        return recording.since_up(probe)
 
     def logs(self, lines: int, *, follow: bool = False) -> Iterator[bytes]:
         """The server's last ``lines``; with ``follow`` also what it says from now on.
@@ -219,11 +297,33 @@ class Lab:
         """
         MODES.check(mode)
         self._running_server()
+        if _is_traced(self._service("server")):
+            self.compose.environment = {**self.compose.environment, **Settings(trace=TRACED).environment()}
         terminal = sys.stdin.isatty() and sys.stdout.isatty() and not capture
         # Without --no-deps compose would compare the server with the default settings and start it anew.
         run = ["--progress", "quiet", "run", "--rm", "--no-deps", *([] if terminal else ["-T"])]
         words = ["client", mode, *(["--raw"] if raw else [])]
         return self.compose.attach(*run, *words, stdout=subprocess.PIPE if capture else None)
+
+    def demo(self, demo: str, *, capture: bool = False) -> tuple[int, Any]:
+        """Run a demo in a container of its own, lab or no lab; its exit code, and with ``capture`` its JSON document.
+
+        Raises:
+            UsageError: there is no such demo.
+            LabError: its image cannot be made, or it did not run.
+            KeyboardInterrupt: so its document was cut off.
+        """
+        DEMOS.check(demo)
+        self.build(["forklab-demo"])
+        words = ["demo", demo, *(["--json"] if capture else [])]
+        pipe = subprocess.PIPE if capture else None
+        code, said = self.compose.attach("--progress", "quiet", "run", "--rm", "-T", *words, stdout=pipe)
+        if capture and code == exits.SIGNAL_BASE + signal.SIGINT:
+            raise KeyboardInterrupt
+        try:
+            return code, json.loads(said) if capture else None
+        except ValueError:
+            raise LabError(f"the demo {demo} was cut off (exit code {code}); try again") from None
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -234,13 +334,14 @@ class Lab:
             finally:
                 self.compose.locked = None
 
-    def _build(self) -> list[str]:
-        stale = images.stale(self.client)
+    def _build(self, names: Sequence[str] = images.IMAGES) -> list[str]:
+        stale = images.stale(self.client, names)
         if stale:
             base.ensure(self.client, self.say)
             services = [name.removeprefix("forklab-") for name in stale]
             self.say(f"building {', '.join(stale)}")
-            self.compose.run("--progress", "plain", "--profile", "client", "build", *services, progress=self._say_step)
+            profiles = [word for name in ("client", "demo", "bench", "grade") for word in ("--profile", name)]
+            self.compose.run("--progress", "plain", *profiles, "build", *services, progress=self._say_step)
         return stale
 
     def _say_step(self, line: str) -> None:
@@ -271,10 +372,27 @@ class Lab:
                 return container
         raise LabError(f"there is no {name}: the lab is not up; ./lab up")
 
+    def _clients(self) -> list[Container]:
+        return [
+            container for container in self._containers() if _is_one_off(container) and container.status == "running"
+        ]
+
+    def _mend(self) -> None:
+        """End what still breaks the lab, and remove what is left of it."""
+        mended = self.faults.clear(reason="the lab was started")
+        if mended["ended"] or mended["removed"]:
+            self.say(f"faults ended: {', '.join([*mended['ended'], *mended['removed']])}")
+
     def _running_server(self) -> None:
         server = self._service("server")
         if server.status != "running":
             raise LabError(f"the server is {server.status}; ./lab logs shows its last words, ./lab up starts it again")
+
+    def _probe_runs(self) -> bool:
+        try:
+            return bool(self._service("probe").status == "running")
+        except LabError:
+            return False
 
     def _await_listening(self, deadline: float) -> None:
         while not observe.wait_listening(self._service("probe"), 5):
@@ -312,7 +430,7 @@ class Lab:
             found.append(Thing("network", row["Name"], row["Id"], row["Labels"].get(_PROJECT, "")))
         for row in self.client.api.volumes(filters=filters)["Volumes"] or []:
             found.append(Thing("volume", row["Name"], row["Name"], (row["Labels"] or {}).get(_PROJECT, "")))
-        return found
+        return sorted(found, key=lambda thing: (thing.kind, thing.project, thing.name))  # the engine's order is any
 
     def _images(self) -> list[Thing]:
         """By label, and the base by its name: a registry's has no label of ours. A name that is not ours stays."""
@@ -326,7 +444,7 @@ class Lab:
         return found
 
     def _remove(self, things: list[Thing]) -> None:
-        """In the order found: containers first, which hold the rest. What has gone meanwhile is fine."""
+        """In the order given: containers first, which hold the rest. What has gone meanwhile is fine."""
         api = self.client.api
         for thing in things:
             try:
@@ -363,6 +481,11 @@ def _command(server: Container) -> tuple[str | None, str | None]:
     return (words[0] if words else None), service
 
 
+def _is_traced(server: Container) -> bool:
+    """Whether it was started behind the gate (images/gate)."""
+    return (server.attrs["Config"]["Entrypoint"] or [])[:2] == ["sh", "gate"]
+
+
 def _health(server: Container) -> str | None:
     health = server.attrs["State"].get("Health")
     return str(health["Status"]) if health else None
@@ -375,7 +498,7 @@ def _address(server: Container) -> str | None:
 
 def _look(probe: Container) -> Snapshot | None:
     try:
-        return observe.snapshot(probe)
+        return observe.snapshot(probe, ())
     except LabError:
         return None
 

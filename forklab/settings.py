@@ -13,6 +13,8 @@ from forklab.registry import MODELS, ROOT, SERVICES
 _MINIMUM_PIDS = 16
 """Below this the container's init, the server and its health check leave no room for a child."""
 
+TRACED = "rw"
+
 _SET_BY_THE_LAB = {"--host", "--port", "--service"}
 
 _PLAIN = re.compile(r"[A-Za-z0-9 _.,:=/+-]*")
@@ -24,7 +26,8 @@ class Settings:
     """One lab.
 
     ``port`` is a port of this computer, or empty: the engine picks a free one. ``options`` are flags of the server,
-    ``pids`` how many processes its container may have.
+    ``pids`` how many processes its container may have. ``trace`` is ``rw`` (how the recording is mounted) or empty: the
+    lab is not traced.
     """
 
     model: str = "fork"
@@ -32,6 +35,7 @@ class Settings:
     port: str = ""
     options: str = ""
     pids: str = "2048"
+    trace: str = ""
 
     def __post_init__(self) -> None:
         MODELS.check(self.model)
@@ -40,6 +44,8 @@ class Settings:
             raise UsageError(f'port "{self.port}" is not a number from 1 to 65535; leave it out and a free one is used')
         if not (_is_number(self.pids) and int(self.pids) >= _MINIMUM_PIDS):
             raise UsageError(f'pids "{self.pids}" is not a number of processes from {_MINIMUM_PIDS} on')
+        if self.trace not in ("", TRACED):
+            raise UsageError(f'FORKLAB_TRACE="{self.trace}" is neither "{TRACED}" nor empty; use ./lab up --trace')
         if not _PLAIN.fullmatch(self.options):
             raise UsageError(f'options "{self.options}": only plain server flags, such as "--max-connections 5"')
         for word in self.options.split():
@@ -88,6 +94,7 @@ _VARIABLES = {
     "port": "FORKLAB_PORT",
     "options": "FORKLAB_SERVER_OPTIONS",
     "pids": "FORKLAB_PIDS",
+    "trace": "FORKLAB_TRACE",
 }
 
 

@@ -4,35 +4,27 @@ Only ASCII is drawn with by ourselves, and rich falls back to ASCII boxes and gu
 others. Colour underlines what the words say already; NO_COLOR and pipes get the words alone.
 """
 
+import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
-from rich.tree import Tree
 
+from forklab.capture import CLIENT, SERVER, Connection, Reading, ladder
+from forklab.capture.record import Captured
 from forklab.doctor import Finding
+from forklab.faults import Fault
 from forklab.lab import Status, Thing
-from forklab.observe import ZOMBIE, Process, Snapshot
 from forklab.proof import Evidence, Proof
 from protocol import verdicts
-
-_STATES = {
-    "R": ("running", "green"),
-    "S": ("sleeping", ""),
-    "D": ("uninterruptible", "yellow"),
-    "T": ("stopped", "yellow"),
-    "t": ("traced", "yellow"),
-    "Z": ("ZOMBIE", "bold red"),
-    "X": ("dead", "red"),
-    "I": ("idle", ""),
-}
-"""The letters of proc_pid_stat(5)."""
 
 _VERDICTS = {
     verdicts.PASS: "bold green",
@@ -41,6 +33,7 @@ _VERDICTS = {
     verdicts.WARN: "yellow",
     verdicts.INCONCLUSIVE: "yellow",
 }
+_TICK_SECONDS = 0.2
 _PIPE_WIDTH = 110
 """Columns where there is no terminal to ask."""
 
@@ -61,9 +54,41 @@ def say(text: str) -> None:
     console(stderr=True).print(text, markup=False, soft_wrap=True)
 
 
+@contextlib.contextmanager
+def counting(what: str) -> Iterator[Callable[[int], None]]:
+    """Tell how many there are so far: in place on a terminal, else a line a second at most while it changes."""
+    screen = console(stderr=True)
+    if screen.is_terminal:
+        line = screen.status("", spinner="line")
+
+        def update(count: int) -> None:
+            line.update(f"{count:,} {what}")
+            line.start()  # not before the first count, so that what is said until then stands above it
+
+        try:
+            yield update
+        finally:
+            line.stop()
+        return
+    told, again = 0, time.monotonic() + 1
+
+    def tell(count: int) -> None:
+        nonlocal told, again
+        if count != told and time.monotonic() >= again:
+            told, again = count, time.monotonic() + 1
+            say(f"{count:,} {what}")
+
+    yield tell
+
+
 def document(content: object) -> None:
     """The one JSON document of ``--json``; dataclasses become objects."""
-    print(json.dumps(plain(content), indent=2))
+    print(text(content))
+
+
+def text(content: object) -> str:
+    """That document as text."""
+    return json.dumps(plain(content), indent=2)
 
 
 def render(content: RenderableType) -> None:
@@ -78,6 +103,14 @@ def tasks(groups: Mapping[str, Iterable[tuple[str, str]]]) -> RenderableType:
         table.add_row(Text(group, style="bold"), "")
         for name, summary in rows:
             table.add_row(Text(f"  {name}"), Text(summary))
+    return table
+
+
+def demos(questions: Mapping[str, str]) -> RenderableType:
+    """What each demo answers."""
+    table = _grid()
+    for name, question in questions.items():
+        table.add_row(Text(name, style="bold"), Text(question))
     return table
 
 
@@ -96,6 +129,7 @@ def status(now: Status) -> RenderableType:
         "connections": _known(now.connections),
         "processes": _known(now.processes),
         "zombies": _known(now.zombies),
+        "faults": "unknown" if now.faults is None else "; ".join(map(_held, now.faults)) or "none",
         "containers": ", ".join(f"{name} {_short(full)}" for name, full in now.containers.items()),
         "clients": ", ".join(map(_short, now.clients)) or "none",
         "images": ", ".join(f"{name} {_short(full)}" for name, full in now.images.items()),
@@ -103,6 +137,7 @@ def status(now: Status) -> RenderableType:
     }
     for name, value in rows.items():
         style = "bold red" if name == "zombies" and now.zombies else ""
+        style = "bold yellow" if name == "faults" and now.faults else style
         table.add_row(Text(name, style="bold"), Text(value, style=style))
     if now.running and now.processes is None:
         return Group(table, Text("The probe does not run, so nothing is known of the inside. ./lab up mends it."))
@@ -122,7 +157,7 @@ def up(now: Status, shown: Proof) -> RenderableType:
 
 def proof(shown: Proof) -> RenderableType:
     """What the kernel says about three clients."""
-    table = _table("The proof, read from the kernel", "client", "TCP state", "process", "parent", "fd", "socket inode")
+    table = listing("The proof, read from the kernel", "client", "TCP state", "process", "parent", "fd", "socket inode")
     for client in shown.clients:
         for row in _evidence(client):
             table.add_row(*map(Text, row))
@@ -132,39 +167,120 @@ def proof(shown: Proof) -> RenderableType:
     )
     server = f"The server is process {_known(shown.server)}; {shown.answered} of {len(shown.clients)} clients answered."
     reason = f"  {shown.reason}" if shown.reason else ""
-    return Group(table, Text(server), Text(after), Text.assemble(_verdict(shown.verdict), reason))
+    return Group(table, Text(server), Text(after), Text.assemble(verdict(shown.verdict), reason))
 
 
-def processes(seen: Snapshot) -> RenderableType:
-    """The server's process tree, what each process holds, and the connections nobody has accepted."""
-    root = Tree(Text(f"server: processes {len(seen.processes)}, zombies {len(seen.zombies())}", style="bold"))
-    branches: dict[int, Tree] = {}
-    for _, process in seen.tree():
-        branches[process.pid] = branches.get(process.ppid, root).add(_process(process, seen))
-    waiting = [row.remote for row in seen.established() if not row.inode]
-    if not waiting:
-        return root
-    return Group(root, Text(f"waiting to be accepted: {', '.join(waiting)}", style="yellow"))
+def captured(done: Captured) -> RenderableType:
+    """What a capture has, and what it lacks."""
+    lost = "" if not done.dropped else f", {done.dropped:,} more dropped by the kernel"
+    words = Text(f"{done.packets:,} packets in {done.seconds:.1f} s{lost}")
+    if done.dropped:
+        words.stylize("yellow")
+    return Group(words, Text(f"./lab flow {done.file}   shows a connection")) if done.file else words
+
+
+def flows(reading: Reading) -> RenderableType:
+    """The connections of a capture, one a line."""
+    if not reading.connections:
+        return Group("There is no TCP connection in it.", *ladder.remarks(reading))
+    count = len(reading.connections)
+    servers = sorted({each.server for each in reading.connections})
+    one = len(servers) == 1
+    title = f"{count:,} connections{f' to {servers[0]}' if one else ''}"
+    table = listing(title, "", "start s", "client", *([] if one else ["server"]), "bytes", "bytes back", "end")
+    start = reading.connections[0].start
+    for each in reading.connections:
+        ends = (each.client,) if one else (each.client, each.server)
+        counts = (f"{each.bytes[CLIENT]:,}", f"{each.bytes[SERVER]:,}")
+        cells = (str(each.number), f"{(each.start - start) / 1e9:.3f}", *ends, *counts, _end(each))
+        table.add_row(*map(Text, cells), style="red" if each.reset_by else "")
+    return Group(table, Text("--connection N shows one of them."), *map(Text, ladder.remarks(reading)))
+
+
+def _end(each: Connection) -> str:
+    """How it ended, and by whom."""
+    if each.reset_by:
+        return f"{each.end} by {each.reset_by}"
+    first = f", {each.closed_first} first" if each.closed_first else ""
+    return f"{each.end}{first}" if not each.silent else f"{each.end}, {each.silent} silent"
 
 
 def things(found: Sequence[Thing], verb: str) -> RenderableType:
     """What was, or would be, removed."""
     if not found:
         return Text("Nothing to remove.")
-    table = _table(f"{verb} ({len(found)})", "kind", "name", "id", "project")
+    table = listing(f"{verb} ({len(found)})", "kind", "name", "id", "project")
     for thing in found:
         table.add_row(*map(Text, (thing.kind, thing.name, _short(thing.id), thing.project)))
     return table
+
+
+def trace(lines: Iterable[str], written: Sequence[str]) -> RenderableType:
+    """A recording in words, and the files that it was written to."""
+    return Group(*(Text(line, overflow="fold") for line in lines), *(Text(f"wrote {name}") for name in written))
 
 
 def findings(rows: Iterable[Finding]) -> RenderableType:
     """What the doctor found, and how to mend it."""
     table = _grid()
     for row in rows:
-        table.add_row(_verdict(row.verdict), Text(row.id, style="bold"), Text(row.what))
+        table.add_row(verdict(row.verdict), Text(row.id, style="bold"), Text(row.what))
         if row.mend:
             table.add_row("", "", Text(f"-> {row.mend}", style="yellow"))
     return table
+
+
+def faults(known: Iterable[Fault], held: Sequence[Mapping[str, Any]], left: Sequence[str]) -> RenderableType:
+    """Which faults there are, which are held now, and what is left of killed ones."""
+    table = listing("Faults", "fault", "what it does", "chosen with", "target")
+    for fault in known:
+        chosen = "\n".join(f"--{one.name} {one.default}" for one in fault.parameters)
+        table.add_row(*map(Text, (fault.id, fault.summary, chosen, " or ".join(fault.targets))))
+    lines = [Text(f"held now: {_held(state)}", style="bold yellow") for state in held]
+    lines += [Text(f"left behind: {name}; ./lab fault.clear removes it", style="bold red") for name in left]
+    return Group(table, *(lines or [Text("None is held now.")]))
+
+
+def fault(state: Mapping[str, Any], ended: Mapping[str, Any] | None) -> RenderableType:
+    """A fault from its begin to its end."""
+    ended = ended or {"reason": "unknown", "evidence": {}}
+    table = _grid()
+    rows = {"fault": f"{state['fault']}, target {state['target']}", "what": state["did"], "way": state["way"]}
+    evidence = {**state.get("evidence", {}), **ended["evidence"]}
+    rows |= {name.replace("_", " "): _listed(value) for name, value in evidence.items()}
+    if "time" in ended and ended["reason"]:
+        rows |= {"held for": f"{ended['time'] - state['begin']:.1f} s", "ended": ended["reason"]}
+    for name, value in rows.items():
+        table.add_row(Text(name, style="bold"), Text(value))
+    return table
+
+
+def cleared(done: Mapping[str, Sequence[str]]) -> RenderableType:
+    """What was undone, and what was removed."""
+    lines = [f"ended: {key}" for key in done["ended"]] + [f"removed: {name}" for name in done["removed"]]
+    return Text("\n".join(lines or ["No fault is held, and none has left anything."]))
+
+
+def countdown(state: Mapping[str, Any], ended: Callable[[float], bool]) -> None:
+    """Say what is held, and on a terminal how long still, until ``ended`` (which waits so many seconds) says so."""
+    say(_held(state))
+    seconds = state.get("until", 0.0) - state.get("begin", 0.0)
+    columns = (BarColumn(), TextColumn("{task.fields[left]:.0f} s left, Ctrl-C ends it"))
+    with Progress(*columns, console=console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task, begin = bar.add_task("", total=seconds, left=seconds), time.monotonic()
+        while not ended(_TICK_SECONDS):
+            gone = min(time.monotonic() - begin, seconds)
+            bar.update(task, completed=gone, left=seconds - gone)
+
+
+def _held(state: Mapping[str, Any]) -> str:
+    return f"{state['fault']} at {state['target']}: {state['did']} (by {state['way']})"
+
+
+def _listed(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {each}" for name, each in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _evidence(client: Evidence) -> Iterable[tuple[str, ...]]:
@@ -175,23 +291,12 @@ def _evidence(client: Evidence) -> Iterable[tuple[str, ...]]:
         yield client.client, client.state, *numbers
 
 
-def _process(process: Process, seen: Snapshot) -> Text:
-    word, style = _STATES.get(process.state, (process.state, ""))
-    remotes = {row.inode: row.remote for row in seen.connections() if process.pid in row.holders}
-    mine = [(d.fd, remotes.get(d.inode or 0)) for d in seen.descriptors if d.pid == process.pid]
-    held = [f"  [fd {fd} {remote}]" for fd, remote in mine if remote]
-    memory = f" {process.pss_kib} KiB" if process.pss_kib is not None else ""
-    name = process.name if process.state == ZOMBIE else process.command or process.name
-    if not name.rpartition("/")[2].startswith(process.name) and "/" not in process.name:
-        name = f"{process.name}: {name}"  # it has called itself so
-    return Text.assemble((str(process.pid), "bold"), " ", (word, style), memory, f"  {name}", ("".join(held), "cyan"))
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+def listing(title: str, *columns: str) -> Table:
+    """A table as all views of the lab have it; what is too wide for a column goes on in the next line."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+        made.add_column(column, overflow="fold")
+    return made
 
 
 def _grid() -> Table:
@@ -200,7 +305,8 @@ def _grid() -> Table:
     return table
 
 
-def _verdict(word: str) -> Text:
+def verdict(word: str) -> Text:
+    """One of protocol/verdicts.py, in its colour."""
     return Text(word, style=_VERDICTS.get(word, ""))
 
 

@@ -27,15 +27,12 @@ def features() -> dict[str, Any]:
 
     Run it in a network namespace that may be changed: the attempt at a queueing discipline could succeed.
     """
-    tries: dict[str, Callable[[], bool]] = {
-        "netem": lambda: _has_qdisc("netem"),
-        "tbf": lambda: _has_qdisc("tbf"),
-        "nftables": lambda: _ask(NETLINK_NETFILTER, NFT_GETGEN, REQUEST, struct.pack("=BBH", 0, 0, 0)) == 0,
-        "nfqueue": _has_nfqueue,
-        "sock_diag": _has_sock_diag,
-        "ptrace": _may_trace,
-    }
-    return {"features": {name: works() for name, works in tries.items()}}
+    return {"features": {name: works() for name, works in TRIES.items()}}
+
+
+def has(name: str) -> bool:
+    """Whether one of these features works here."""
+    return TRIES[name]()
 
 
 def _ask(protocol: int, kind: int, flags: int, payload: bytes) -> int:
@@ -87,3 +84,13 @@ def _may_trace() -> bool:
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+TRIES: dict[str, Callable[[], bool]] = {
+    "netem": lambda: _has_qdisc("netem"),
+    "tbf": lambda: _has_qdisc("tbf"),
+    "nftables": lambda: _ask(NETLINK_NETFILTER, NFT_GETGEN, REQUEST, struct.pack("=BBH", 0, 0, 0)) == 0,
+    "nfqueue": _has_nfqueue,
+    "sock_diag": _has_sock_diag,
+    "ptrace": _may_trace,
+}

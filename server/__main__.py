@@ -1,25 +1,23 @@
 """``python3 -m server MODEL``: open the listener, then let the model serve."""
 
 import argparse
-import importlib
 import math
+import os
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from protocol import events, exits
+from protocol import exits
 from protocol.ports import SERVER_PORT
-from server._conversation import Handle
-from server._listener import Listener
-from server._log import log, speak_json
-from server._stop import Stop
-from server.services import NotReady
-
-CAP = 1000
-"""Clients served at once, unless the model has a ``CAP`` of its own."""
+from server._serve import CAP, PREFIX, cannot_listen
 
 HERE = Path(__file__).parent
+
+SLIM = {"LD_BIND_NOW": "1", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "1"}
+"""All symbols are bound at the start (ld.so(8)), or each child binds those it uses; and no locale's tables are mapped,
+for each mapping is copied by each fork."""
 
 
 def named(folder: Path) -> dict[str, str]:
@@ -112,15 +110,26 @@ def parser() -> Parser:
         metavar="never|always|SECONDS",
         help="store only: when the file is written to the disk; always: before a line is sent back (default: never)",
     )
-    command.add_argument("--log", choices=("text", "json"), default="text", help="(default: %(default)s)")
+    command.add_argument("--log", choices=("text", "json", "none"), default="text", help="(default: %(default)s)")
     return command
 
 
+def resolve(host: str) -> str:
+    """The first address of ``host``, as a number (getaddrinfo(3)). What looks up names is large and stays behind here.
+
+    Raises:
+        OSError: there is none.
+    """
+    address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][4]
+    number, _, *more = map(str, address)
+    return "%".join([number, *(scope for scope in more[1:] if scope != "0")])  # fe80::1%2, a link-local address
+
+
 def main() -> int:
-    """Serve until told to stop.
+    """Understand the command line, then become the server: the same process, but without what was needed for that.
 
     Returns:
-        The exit code.
+        The exit code, should it not come so far.
     """
     command = parser()
     words = command.parse_args()
@@ -128,38 +137,31 @@ def main() -> int:
         command.error(f"--spare {words.spare} is for the model fork, not for {words.model}")
     if words.service != "store" and (words.store is not None or words.fsync is not None):
         command.error(f"--store and --fsync are for the service store, not for {words.service}")
-    model = importlib.import_module(f"server.{MODELS[words.model]}")
-    service = importlib.import_module(f"server.services.{SERVICES[words.service]}")
-    cap = words.max_connections or getattr(model, "CAP", CAP)
-    if words.log == "json":
-        speak_json()
     try:
-        finish = service.prepare(words) if hasattr(service, "prepare") else None
-    except NotReady as error:
-        print(f"server: {error}.", file=sys.stderr)
-        return exits.LAB_FAILED
-    stop = Stop(grace=words.drain)
-    try:
-        listener = Listener(words.host, words.port, words.backlog, cap, words.spare)
+        address = resolve(words.host)
     except OSError as error:
-        print(f"server: cannot listen on {words.host} port {words.port}: {error.strerror}.", file=sys.stderr)
-        print("server: choose another --host or --port, or end what listens there (ss -ltnp).", file=sys.stderr)
-        return exits.LAB_FAILED
-
-    host, port = listener.address
-    log(
-        events.LISTENING,
-        host=host,
-        port=port,
-        model=words.model,
-        service=words.service,
-        backlog=words.backlog,
-    )
-    model.serve(listener, Handle(service.converse, words.idle_timeout, stop), stop)
-    if finish:
-        finish()
-    log(events.STOPPED)
-    return exits.OK
+        return cannot_listen(words.host, words.port, error)
+    settings = {
+        "model": words.model,
+        "module": MODELS[words.model],
+        "service": words.service,
+        "host": address,
+        "port": words.port,
+        "backlog": words.backlog,
+        "max-connections": words.max_connections,
+        "spare": words.spare,
+        "idle-timeout": words.idle_timeout,
+        "drain": words.drain,
+        "store": words.store,
+        "fsync": math.inf if words.fsync is None else words.fsync,
+        "log": words.log,
+    }
+    # site, which -S leaves out, is handed on as well: whoever wants it (a coverage report does) has it there too.
+    flags = ["-S"] if sys.flags.no_site else []
+    told = {PREFIX + key: str(value) for key, value in settings.items() if value is not None}
+    # Who looks at the processes sees model and service; the rest need not fill each line.
+    seen = [sys.executable, *flags, str(HERE / "_run.py"), words.model, words.service]
+    os.execve(sys.executable, seen, os.environ | SLIM | told)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,19 @@
 """One client's conversation from its first byte to the last FIN, whatever the peer does meanwhile."""
 
-import socket
+import os
 import struct
-from collections.abc import Callable, Iterator
 
 from protocol import events
-from server._log import log
+from server._bare import socket
+from server._log import log, write_to
 from server._stop import Stop
 
-Service = Callable[["Conversation"], Iterator[int]]
-"""``converse`` of a module in ``services/``."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from types import ModuleType
+
+    Service = Callable[["Conversation"], Generator[int]]  # ``converse`` of a module in ``services/``
 
 
 class Conversation:
@@ -30,7 +34,7 @@ class Conversation:
 
     __slots__ = ("_steps", "_stop", "connection", "echoed", "flags", "peer", "reason", "waits")
 
-    def __init__(self, service: Service, connection: socket.socket, peer: str, flags: int, stop: Stop) -> None:
+    def __init__(self, service: "Service", connection: socket.socket, peer: str, flags: int, stop: Stop) -> None:
         self.connection, self.peer, self.flags, self._stop = connection, peer, flags, stop
         self.echoed = 0
         self.reason = events.REASON_END
@@ -51,9 +55,23 @@ class Conversation:
             self.end(events.REASON_RESET)
         return self.waits
 
+    def send(self, data: "bytes | memoryview") -> int:
+        """Send what there is room for, and count it; 0 when there is none and the call would block.
+
+        Raises:
+            OSError: the peer is gone.
+        """
+        try:
+            sent = self.connection.send(data, self.flags)
+        except BlockingIOError:
+            return 0
+        self.echoed += sent
+        return sent
+
     def end(self, reason: str) -> None:
         """Close the connection and say why."""
         self.waits = 0
+        self._steps.close()  # of a service that was broken off: its ``finally``
         self.connection.close()
         if self._stop.now:
             reason = events.REASON_CUT
@@ -64,13 +82,15 @@ class Handle:
     """What a model does with a client; it need not know the service.
 
     Args:
-        service: what is said.
+        service: a module of ``services/``.
         idle: seconds after which a peer that neither sends nor takes anything is given up; 0 for never.
         stop: what each conversation looks at when it ends.
     """
 
-    def __init__(self, service: Service, idle: float, stop: Stop) -> None:
-        self.service, self.idle, self.stop = service, idle, stop
+    def __init__(self, service: "ModuleType", idle: float, stop: Stop) -> None:
+        self.service: Service = service.converse
+        self.idle, self.stop = idle, stop
+        self._line: bytes = getattr(service, "REHEARSAL", b"")
 
     def __call__(self, connection: socket.socket, peer: str) -> int:
         """Hold the whole conversation, blocking, and close the connection; how many bytes were sent back."""
@@ -84,6 +104,24 @@ class Handle:
     def begin(self, connection: socket.socket, peer: str) -> Conversation:
         """Begin a conversation that an event loop goes on with, step by step."""
         return Conversation(self.service, connection, peer, socket.MSG_DONTWAIT, self.stop)
+
+    def rehearse(self, times: int) -> None:
+        """Hold conversations with nobody, before a client comes.
+
+        CPython rewrites its instructions as they run. A child that were the first to run them would copy the pages they
+        stand on and throw them away at its end, and so would every other child. And a child that still waits for its
+        client can copy what it will write to while it has the time.
+        """
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        write_to(nowhere)
+        for _ in range(times):
+            ours, theirs = socket.socketpair()
+            ours.send(self._line)
+            ours.shutdown(socket.SHUT_WR)
+            self(theirs, "nobody")
+            ours.close()
+        write_to(1)
+        os.close(nowhere)
 
 
 def _limit_idleness(connection: socket.socket, seconds: float) -> None:

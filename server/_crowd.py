@@ -1,13 +1,16 @@
 """The conversations that one process holds at once, for the event loops: who waits for what, and for how long."""
 
 import time
-from collections.abc import Iterator
 
 from protocol import events
 from server._conversation import Conversation, Handle
 from server._listener import Listener
 from server._log import log
 from server._stop import Stop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 AT_ONCE = 64
 """Clients accepted in a row before those that are being served get their turn."""
@@ -25,6 +28,7 @@ class Crowd:
 
     def __init__(self, listener: Listener, handle: Handle, stop: Stop, highest: int | None = None) -> None:
         self._listener, self._handle, self._stop, self._highest = listener, handle, stop, highest
+        self._pause = 0.0
         self._talks: dict[int, Conversation] = {}
         self._moved: dict[int, float] = {}  # when each last made a step; the longest idle one comes first
 
@@ -38,19 +42,21 @@ class Crowd:
 
     def has_room(self) -> bool:
         """Whether one more client is wanted now."""
+        # ``patience`` counts on this look: a pause that runs out between two of them would never be noticed.
+        self._pause = self._listener.pause_left()
         return not self._stop.asked and self._listener.has_room(len(self._talks))
 
     def patience(self) -> float | None:
-        """Seconds the loop may sleep, None for ever: until a pause of the listener or somebody's idleness is over."""
+        """Seconds the loop may sleep after ``has_room``, None for ever: until a pause or an idleness is over."""
         times = []
-        if (pause := self._listener.pause_left()) > 0:
-            times.append(pause)
+        if self._pause > 0:
+            times.append(self._pause)
         if self._handle.idle and self._moved:
             longest_idle = next(iter(self._moved.values()))
             times.append(max(0.0, longest_idle + self._handle.idle - time.monotonic()))
         return min(times, default=None)
 
-    def admit(self) -> Iterator[Conversation]:
+    def admit(self) -> "Iterator[Conversation]":
         """Accept who is waiting, and yield the conversations that have to wait for something."""
         for _ in range(AT_ONCE):
             accepted = self._listener.accept() if self.has_room() else None

@@ -8,11 +8,11 @@ taken when the kernel refused something for want of a resource: asking again at 
 
 import errno
 import select
-import socket
 import sys
 import time
 
 from protocol import events
+from server._bare import socket
 from server._log import log
 from server._stop import Stop
 
@@ -40,31 +40,31 @@ class Listener:
     """A listening TCP socket that does not block.
 
     Args:
-        host: address or name to bind; an IPv6 address takes IPv6.
+        host: the address to bind, IPv4 or IPv6, as a number.
         port: 1 to 65535, or 0 for one that is free.
         backlog: how many connected clients may wait to be accepted (listen(2)).
         cap: how many clients the model may serve at once.
         spare: how many processes a model keeps waiting for clients to come.
 
     Raises:
-        OSError: the name does not resolve, or the address cannot be bound.
+        OSError: the address cannot be bound.
     """
 
     def __init__(self, host: str, port: int, backlog: int, cap: int, spare: int = 0) -> None:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
         self.cap, self.spare = cap, spare
-        self._socket = socket.socket(family, kind, protocol)
+        self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.socket(self._family, socket.SOCK_STREAM)
         try:
             self._set_options()
-            self._socket.bind(address)
+            self._socket.bind((host, port))
             self._socket.listen(backlog)
         except BaseException:
             self._socket.close()
             raise
         self._paused_until = 0.0
         self._told = self._told_full = False
+        self._poll: select.poll | None = None
+        self._polled = False
 
     def _set_options(self) -> None:
         """Set what the listener needs and what accepted sockets inherit from it (socket(7), tcp(7))."""
@@ -101,7 +101,9 @@ class Listener:
 
     def pause_left(self) -> float:
         """Seconds until clients may be accepted again; 0 or less when there is no pause."""
-        return self._paused_until - time.monotonic()
+        if self._paused_until and self._paused_until < time.monotonic():
+            self._paused_until = 0.0
+        return self._paused_until and self._paused_until - time.monotonic()
 
     def backlog(self) -> int:
         """How many connected clients wait to be accepted: of a listener, tcpi_unacked counts them (net/ipv4/tcp.c)."""
@@ -119,15 +121,26 @@ class Listener:
         Returns:
             True when a client is there to be accepted.
         """
-        poll = select.poll()
-        poll.register(stop, select.POLLIN)
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(stop, select.POLLIN)
+        # Before it is decided who is waited for: a pause that runs out after that would never be noticed.
+        pause = self._paused_until and self.pause_left()
+        easy = serving < self.cap and not self._paused_until and not self._told_full
+        wanted = accept and (easy or self.has_room(serving))
         # At other times left out rather than ignored: a client in the backlog would end every poll at once.
-        if self.has_room(serving) and accept:
-            poll.register(self, select.POLLIN)
-        pause = self.pause_left()
-        ready = {fd for fd, _ in poll.poll(pause * 1000 if pause > 0 else None)}
-        stop.clear()
-        return self.fileno() in ready
+        if wanted != self._polled:
+            self._poll.register(self, select.POLLIN) if wanted else self._poll.unregister(self)
+            self._polled = wanted
+        arrived = False
+        # Who has a client parked wants to try again once the pause is over, and not when something happens.
+        endless = accept and pause <= 0
+        for fd, _ in self._poll.poll(None if endless else max(pause, 0.0) * 1000):
+            if fd == stop.fileno():
+                stop.clear()
+            else:
+                arrived = True
+        return arrived
 
     def accept(self) -> tuple[socket.socket, str] | None:
         """Take one client from the backlog.
@@ -139,7 +152,7 @@ class Listener:
             OSError: accept(2) failed in a way that only a mistake in the server explains (EBADF, EINVAL).
         """
         try:
-            connection, peer = self._socket.accept()
+            fd, peer = self._socket._accept()  # type: ignore[attr-defined]  # accept4(2), the inner half of accept()
         except OSError as error:
             if error.errno in EXHAUSTED:
                 self.pause(events.ACCEPT_FAILED, error)
@@ -147,7 +160,8 @@ class Listener:
                 raise
             return None
         self._told = False
-        return connection, f"{peer[0]}:{peer[1]}"
+        # All four are given, or getsockname(2) and getsockopt(2) would be asked for what is known.
+        return socket.socket(self._family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fd), f"{peer[0]}:{peer[1]}"
 
     def rest(self, seconds: float) -> None:
         """Accept nothing for so many seconds."""

@@ -7,12 +7,15 @@ Not the logging module: it brings locks, and handlers around fork that take them
 """
 
 import os
-import signal
 import time
-from collections.abc import Callable
-from typing import Any
 
 from protocol import events
+from server._bare import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 TEXT = {
     events.LISTENING: "listening on {host}:{port}: model {model}, service {service}, backlog {backlog}",
@@ -43,7 +46,7 @@ LATER = {
 """What is added to a sentence when an event has more to say."""
 
 
-def _as_text(event: str, facts: dict[str, Any]) -> str:
+def _as_text(event: str, facts: "dict[str, Any]") -> str:
     sentence = TEXT[event]
     for key, more in LATER.items():
         if key in facts and "{" + key not in sentence:
@@ -51,33 +54,46 @@ def _as_text(event: str, facts: dict[str, Any]) -> str:
     return f"[{os.getpid()}] " + sentence.format(**facts)
 
 
-_format: Callable[[str, dict[str, Any]], str] = _as_text
+def _as_json(event: str, facts: "dict[str, Any]") -> str:
+    return _dumps({"time": time.monotonic(), "pid": os.getpid(), "event": event, **facts})
 
 
-def speak_json() -> None:
-    """Log JSON from now on."""
-    # Imported here, in the parent and before any fork: every page of it would be copied into each child's page table.
-    from json import dumps
-
-    def as_json(event: str, facts: dict[str, Any]) -> str:
-        return dumps({"time": time.monotonic(), "pid": os.getpid(), "event": event, **facts})
-
-    global _format
-    _format = as_json
+_dumps: "Callable[[Any], str]"
+_format: "Callable[[str, dict[str, Any]], str] | None" = _as_text
+_output = 1
 
 
-def log(event: str, **facts: Any) -> None:
+def speak(how: str) -> None:
+    """Log in this way from now on: ``text``, ``json`` or ``none``."""
+    global _dumps, _format
+    if how == "json":
+        from json import dumps as _dumps  # not above: it is much to hand on to each child, and seldom wanted
+    _format = {"text": _as_text, "json": _as_json, "none": None}[how]
+
+
+def write_to(fd: int) -> None:
+    """Write to this descriptor from now on, instead of to standard output."""
+    global _output
+    _output = fd
+
+
+def log(event: str, **facts: "Any") -> None:
     """Write one line about ``event``, a name of ``protocol.events``, with the facts that belong to it."""
+    if _format is None:
+        return
     line = _format(event, facts) + "\n"
     try:
-        os.write(1, line.encode())
+        os.write(_output, line.encode())
     except OSError:  # whoever read the log is gone, or its disk is full: no reason to stop serving
         pass
 
 
+NAMES = {
+    getattr(signal, name): name for name in sorted(dir(signal), reverse=True) if name[:3] == "SIG" and name[3] != "_"
+}
+"""Names of the signals; of two names for one (SIGIOT, SIGCLD, SIGPOLL) the older stands."""
+
+
 def signal_name(number: int) -> str:
     """The name of a signal, or its number in words for one without (the real-time signals)."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+    return NAMES.get(number, f"signal {number}")

@@ -10,19 +10,21 @@ that end, and the worker's epoll says EPOLLHUP. PR_SET_PDEATHSIG would end a wor
 
 import os
 import select
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from typing import NoReturn
 
 from protocol import events
+from server._bare import signal
 from server._conversation import Handle
 from server._listener import Listener
 from server._log import log, signal_name
 from server._stop import Stop
 
-Occupied = Callable[[bool], None]
-"""Told True in a worker that has taken a client, and False when it is free again."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import NoReturn
+
+    Occupied = Callable[[bool], None]  # told True in a worker that has taken a client, and False when it is free again
 
 
 class Lifeline:
@@ -30,10 +32,15 @@ class Lifeline:
 
     def __init__(self) -> None:
         self._end, self._parents_end = os.pipe()
+        self._parent = os.getpid()
 
     def fileno(self) -> int:
         """What a worker watches."""
         return self._end
+
+    def holds(self) -> bool:
+        """In a worker: whether its parent is still that of its birth. It wakes nobody, but costs next to nothing."""
+        return os.getppid() == self._parent
 
     def let_go(self) -> None:
         """In a worker: close the end by whose closing it is to notice the parent's death."""
@@ -41,7 +48,7 @@ class Lifeline:
 
 
 def fork_worker(
-    listener: Listener, handle: Handle, stop: Stop, lifeline: Lifeline, occupied: Occupied, visits: int = 0
+    listener: Listener, handle: Handle, stop: Stop, lifeline: Lifeline, occupied: "Occupied", visits: int = 0
 ) -> int | None:
     """Fork a worker.
 
@@ -56,7 +63,6 @@ def fork_worker(
     Returns:
         Its PID; None when the kernel refuses a process now, and then the listener pauses.
     """
-    stop.hold_signals()
     try:
         pid = os.fork()
         if pid == 0:
@@ -64,14 +70,12 @@ def fork_worker(
     except OSError as error:
         listener.pause(events.FORK_FAILED, error, peer="the next client")
         return None
-    finally:
-        stop.release_signals()
     return pid
 
 
 def _work_and_exit(
-    listener: Listener, handle: Handle, stop: Stop, lifeline: Lifeline, occupied: Occupied, visits: int
-) -> NoReturn:
+    listener: Listener, handle: Handle, stop: Stop, lifeline: Lifeline, occupied: "Occupied", visits: int
+) -> "NoReturn":
     status = os.EX_SOFTWARE
     try:
         stop.forget()
@@ -84,36 +88,40 @@ def _work_and_exit(
         os._exit(status)  # above lies the parent's loop, on a stack copied by fork
 
 
-def _work(listener: Listener, handle: Handle, stop: Stop, lifeline: Lifeline, occupied: Occupied, visits: int) -> None:
+def _work(
+    listener: Listener, handle: Handle, stop: Stop, lifeline: Lifeline, occupied: "Occupied", visits: int
+) -> None:
     """Serve one client after the other, until told to end, orphaned, or done."""
     epoll = select.epoll()
     epoll.register(listener, select.EPOLLIN | select.EPOLLEXCLUSIVE)
     epoll.register(stop, select.EPOLLIN)
     epoll.register(lifeline, 0)  # EPOLLHUP comes unasked
+    if visits:
+        handle.rehearse(1)
+    me = os.getpid()
     served = 0
-    while not stop.asked:
+    while not stop.asked and lifeline.holds():
         if (pause := listener.pause_left()) > 0:  # no descriptor left
             stop.wait(pause)
             continue
-        ready = {fd for fd, _ in epoll.poll()}
-        stop.clear()
-        if lifeline.fileno() in ready:
-            return
-        accepted = listener.accept() if listener.fileno() in ready else None
-        if accepted is None:  # a signal, or another worker was faster
+        accepted = listener.accept()
+        if accepted is None:  # nobody waits, or another worker was faster
+            if stop.fileno() in [fd for fd, _ in epoll.poll()]:
+                stop.clear()
             continue
         connection, peer = accepted
         occupied(True)
-        log(events.CONNECTED, peer=peer, fd=connection.fileno(), child=os.getpid())
-        with stop.cutting(connection):
-            handle(connection, peer)
+        log(events.CONNECTED, peer=peer, fd=connection.fileno(), child=me)
+        stop.blocks_on(connection)
+        handle(connection, peer)
+        stop.blocks_on(None)
         served += 1
         if served == visits:
             return
         occupied(False)
 
 
-def ended() -> Iterator[int]:
+def ended() -> "Iterator[int]":
     """Wait for every child that has ended (waitid(2)), and yield its PID; how it ended is told."""
     while True:
         try:

@@ -32,15 +32,17 @@ import errno
 import math
 import os
 import select
-import signal
 import sys
 import time
-from pathlib import Path
-from typing import NoReturn
 
 from protocol import events
+from server._bare import signal
 from server._log import log, signal_name
 from server._stream import COMMITTED, GRANTED, RECORDED, TROUBLE, UNFINISHED, Stream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 NEVER, ALWAYS = math.inf, 0.0
 """Policies for fsync(2), beside a number of seconds."""
@@ -92,7 +94,7 @@ def start(stream: Stream, file: int, path: str, fsync: float) -> int:
     return over
 
 
-def _begin(stream: Stream, file: int, path: str, fsync: float, over: int) -> NoReturn:
+def _begin(stream: Stream, file: int, path: str, fsync: float, over: int) -> "NoReturn":
     """Life of the process between, and, in the process that it forks, the keeper's."""
     status = os.EX_SOFTWARE
     try:
@@ -137,7 +139,7 @@ def _keep(stream: Stream, file: int, path: str, fsync: float) -> None:
         time.sleep(delay)
 
 
-def _record(stream: Stream, file: int, base: int, path: str, fsync: float) -> NoReturn:
+def _record(stream: Stream, file: int, base: int, path: str, fsync: float) -> "NoReturn":
     """All of a recorder's life."""
     status = os.EX_SOFTWARE
     try:
@@ -293,4 +295,5 @@ def end_of_lines(file: int) -> int:
 
 def _call_it(name: str) -> None:
     """Give this process a name for ps and top (proc_pid_comm(5)); its command line is still the server's."""
-    Path("/proc/self/comm").write_text(name)
+    with open("/proc/self/comm", "w") as comm:
+        comm.write(name)

@@ -5,19 +5,24 @@ and ends; the parent reads that and forks the next. The fork has not gone away, 
 for one only when N others have come at the same moment.
 """
 
-import contextlib
 import os
 import select
 import struct
-from collections.abc import Iterator
 
 from server._conversation import Handle
 from server._listener import Listener
 from server._pool import Lifeline, dismiss, ended, fork_worker
 from server._stop import Stop
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 TAKEN = struct.Struct("=i")
 """What a child writes when it has taken a client: its PID. Writes of up to PIPE_BUF bytes never mix (pipe(7))."""
+
+QUIET = 0.01
+"""Seconds without a client after which the parent forks as many as are missing."""
 
 
 def serve_ahead(listener: Listener, handle: Handle, stop: Stop) -> None:
@@ -34,17 +39,24 @@ def serve_ahead(listener: Listener, handle: Handle, stop: Stop) -> None:
     def occupied(_: bool) -> None:
         os.write(tell, TAKEN.pack(os.getpid()))
 
+    quiet = True
     while not stop.asked:
+        pause = listener.pause_left()  # before room is looked at: one that runs out after that would not be noticed
         room = listener.has_room(len(serving))
         wanted = min(listener.spare, listener.cap - len(serving)) if room else 0
-        while len(waiting) < wanted:
-            pid = fork_worker(listener, handle, stop, lifeline, occupied, visits=1)
-            if pid is None:
-                break
-            waiting.add(pid)
-        pause = listener.pause_left()
-        poll.poll(pause * 1000 if pause > 0 else None)
-        stop.clear()
+        # Not one for one: who has just taken a client would share the processor with our fork. Half of them may go
+        # first, or a moment pass in which nobody comes.
+        if quiet or len(waiting) <= wanted // 2:
+            while len(waiting) < wanted:
+                pid = fork_worker(listener, handle, stop, lifeline, occupied, visits=1)
+                if pid is None:
+                    break
+                waiting.add(pid)
+        sleep = QUIET if len(waiting) < wanted else pause if pause > 0 else None
+        heard = poll.poll(sleep and sleep * 1000)
+        quiet = not heard
+        if any(fd == stop.fileno() for fd, _ in heard):
+            stop.clear()
         # In this order: whoever has ended by now has said before that it took a client, so that is read as well.
         gone = set(ended())
         for pid in read_pids(taken):
@@ -57,9 +69,11 @@ def serve_ahead(listener: Listener, handle: Handle, stop: Stop) -> None:
     dismiss(waiting | serving, stop)
 
 
-def read_pids(taken: int) -> Iterator[int]:
+def read_pids(taken: int) -> "Iterator[int]":
     """The children that have taken a client since the last time."""
-    with contextlib.suppress(BlockingIOError):
+    try:
         while True:
             for (pid,) in TAKEN.iter_unpack(os.read(taken, 1024 * TAKEN.size)):
                 yield pid
+    except BlockingIOError:
+        pass

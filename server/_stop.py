@@ -6,7 +6,7 @@ poll(2) on that pipe beside its sockets; a signal that comes just before the sle
 already. This is the self-pipe (TLPI 63.5.2).
 
 SIGTERM asks the server to drain: no new clients, those it has may finish within ``grace`` seconds.
-SIGINT, or a second SIGTERM, asks it to stop now. SIGCHLD only wakes the loop, which then waits for its children.
+SIGINT, or a second SIGTERM, asks it to stop now. SIGCHLD wakes the loop and notes that there is a child to wait for.
 
 Without SA_RESTART, sigaction(2) lets a signal end a blocking call with EINTR. Python runs what is to be done and calls
 again (PEP 475), so no model has to. SIGPIPE is ignored since Python started: writing to a peer that is gone is an
@@ -15,14 +15,14 @@ error of that one write (EPIPE) and not the death of the process.
 
 import os
 import select
-import signal
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
 
 from protocol import events
+from server._bare import signal, socket
 from server._log import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
 
 HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM)
 
@@ -37,13 +37,16 @@ class Stop:
     Attributes:
         asked: the server shall end; no new client is to be accepted.
         now: time is up; what is still open is to be ended.
+        ended: a child has ended since somebody set this to False (SIGCHLD).
     """
 
     def __init__(self, grace: float, *, tells: bool = True) -> None:
         self.grace, self._tells = grace, tells
         self.asked = False
         self.now = False
+        self.ended = False
         self._current: socket.socket | None = None
+        self._process = os.getpid()
         # Not blocking: a handler that blocked on a full pipe would hang the server. A byte lost there does not
         # matter, since a full pipe wakes the loop as well as a fuller one would.
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -57,14 +60,21 @@ class Stop:
         """The descriptor that is readable once a signal has come, for poll(2)."""
         return self._read
 
-    def _arrived(self, number: int, _: FrameType | None) -> None:
+    def _arrived(self, number: int, _: "FrameType | None") -> None:
         """Note a signal. Python calls this between two of its instructions, not inside the real handler."""
-        if number == signal.SIGTERM and not self.asked:
+        if number == signal.SIGCHLD:
+            self.ended = True
+        elif os.getpid() != self._process:
+            # A forked child has inherited this handler, and is what SIGTERM and SIGINT end. To give the dispositions
+            # back before they are needed would cost each child four system calls.
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif number == signal.SIGTERM and not self.asked:
             self.asked = True
             if self._tells:
                 log(events.DRAINING, seconds=self.grace)
             signal.setitimer(signal.ITIMER_REAL, max(self.grace, 1e-6))  # 0 would mean: never
-        elif number != signal.SIGCHLD:
+        else:
             self._time_is_up()
 
     def _time_is_up(self) -> None:
@@ -73,52 +83,34 @@ class Stop:
             cut(self._current)
 
     def clear(self) -> None:
-        """Empty the pipe, so that it wakes the loop for the next signal only."""
-        try:
-            while os.read(self._read, 512):
-                pass
-        except BlockingIOError:
-            pass
+        """Empty the pipe, so that it wakes the loop for the next signal only. Call it when the pipe is readable."""
+        os.read(self._read, 512)
 
     def wait(self, seconds: float | None = None) -> None:
         """Sleep until a signal comes, or for so many seconds."""
         poll = select.poll()
         poll.register(self, select.POLLIN)
-        poll.poll(None if seconds is None else seconds * 1000)
-        self.clear()
+        if poll.poll(None if seconds is None else seconds * 1000):
+            self.clear()
 
     def wake(self) -> None:
         """End the sleep of whoever waits, as a signal would."""
-        with suppress(BlockingIOError):
-            os.write(self._write, b"\0")
-
-    @contextmanager
-    def cutting(self, connection: socket.socket) -> Iterator[None]:
-        """End ``connection`` when time is up: for a model that blocks in the conversation itself."""
-        self._current = connection
         try:
-            if self.now:
-                cut(connection)
-            yield
-        finally:
-            self._current = None
+            os.write(self._write, b"\0")
+        except BlockingIOError:
+            pass
 
-    def hold_signals(self) -> None:
-        """Let signals wait (sigprocmask(2)) while the process forks."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
-
-    def release_signals(self) -> None:
-        """Deliver what has waited."""
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
+    def blocks_on(self, connection: "socket.socket | None") -> None:
+        """Cut ``connection`` when time is up: for a model that blocks in the conversation itself. None: no more."""
+        self._current = connection
+        if connection is not None and self.now:
+            cut(connection)
 
     def forget(self) -> None:
-        """In a child: be a process that signals end, and that does not write into its parent's pipe."""
+        """In a child: let go of the parent's pipe. Signals end a child."""
         signal.set_wakeup_fd(-1)
-        for number in HEARD:
-            signal.signal(number, signal.SIG_DFL)
         os.close(self._read)
         os.close(self._write)
-        self.release_signals()
 
 
 def cut(connection: socket.socket) -> None:

@@ -34,7 +34,7 @@ def serve(listener: Listener, handle: Handle, stop: Stop) -> None:
             if listens != crowd.has_room():
                 listens = not listens
                 epoll.register(listener, select.EPOLLIN) if listens else epoll.unregister(listener)
-            if stop.asked:
+            if stop.asked and not listens:  # a signal may come between any two lines: never close what is watched
                 listener.close()
 
             for fd, _ in epoll.poll(crowd.patience()):

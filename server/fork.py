@@ -25,12 +25,10 @@ Sources: UNP vol. 1, 5.8-5.11 and 30.5; TLPI 26.3 and 60.3; fork(2), waitpid(2),
 """
 
 import os
-import signal
-import socket
 import sys
-from typing import NoReturn
 
 from protocol import events
+from server._bare import signal, socket
 from server._conversation import Handle
 from server._listener import Listener
 from server._log import log, signal_name
@@ -48,7 +46,9 @@ def serve(listener: Listener, handle: Handle, stop: Stop) -> None:
 
     while not stop.asked:
         ready = listener.wait(stop, serving=len(children), accept=parked is None)
-        reap(children)
+        if stop.ended:  # SIGCHLD. Not at every turn: waitpid(2) looks at each child, and there may be thousands
+            stop.ended = False
+            reap(children)
         if ready:
             parked = listener.accept()
         if parked and start_child(*parked, children, listener, handle, stop):
@@ -64,9 +64,6 @@ def start_child(
     connection: socket.socket, peer: str, children: set[int], listener: Listener, handle: Handle, stop: Stop
 ) -> bool:
     """Fork a child that serves ``connection``; False when the kernel refuses a process now (EAGAIN, ENOMEM)."""
-    # Until the child has put its own signal dispositions in place, a signal meant for it would run the parent's
-    # handlers, whose pipe it shares. So none is delivered in between.
-    stop.hold_signals()
     try:
         pid = os.fork()
         if pid == 0:
@@ -74,8 +71,6 @@ def start_child(
     except OSError as error:
         listener.pause(events.FORK_FAILED, error, peer=peer)
         return False
-    finally:
-        stop.release_signals()
 
     children.add(pid)
     log(events.CONNECTED, peer=peer, fd=connection.fileno(), child=pid)
@@ -84,7 +79,7 @@ def start_child(
     return True
 
 
-def serve_and_exit(connection: socket.socket, peer: str, listener: Listener, handle: Handle, stop: Stop) -> NoReturn:
+def serve_and_exit(connection: socket.socket, peer: str, listener: Listener, handle: Handle, stop: Stop) -> None:
     """All of a child's life. It must not return: above it, on a stack copied by fork, lies the parent's loop."""
     status = os.EX_SOFTWARE
     try:

@@ -26,6 +26,7 @@ def serve(listener: Listener, handle: Handle, stop: Stop) -> None:
             continue
         connection, peer = accepted
         log(events.CONNECTED, peer=peer, fd=connection.fileno())
-        with stop.cutting(connection):
-            handle(connection, peer)
+        stop.blocks_on(connection)
+        handle(connection, peer)
+        stop.blocks_on(None)
     listener.close()

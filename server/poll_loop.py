@@ -30,7 +30,7 @@ def serve(listener: Listener, handle: Handle, stop: Stop) -> None:
         if listens != crowd.has_room():
             listens = not listens
             poll.register(listener, select.POLLIN) if listens else poll.unregister(listener)
-        if stop.asked:
+        if stop.asked and not listens:  # a signal may come between any two lines: never close what is watched
             listener.close()
 
         patience = crowd.patience()

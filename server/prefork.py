@@ -31,21 +31,28 @@ YOUNG = 1.0
 DELAYS = 0.1, 5.0
 """The first and the longest, in seconds."""
 
+SILENCE = 1.0
+"""Seconds: how often, at most, it is said that all are busy and how many wait."""
+
 
 class Board:
     """Which workers are busy: a byte each, in memory that all of them share (mmap(2), MAP_SHARED).
 
-    Each writes its own byte only, so no lock is needed.
+    Each writes its own byte only, so no lock is needed. What follows them is when it was last said that none is free;
+    should two say it at once, no harm is done.
     """
 
     def __init__(self, size: int, listener: Listener) -> None:
-        self._busy, self._size, self._listener = mmap.mmap(-1, size), size, listener
+        self._busy, self._size, self._listener = mmap.mmap(-1, size + 8), size, listener
 
     def mark(self, slot: int, busy: bool) -> None:
         """Note that a worker has taken a client or is free; the last one to be taken says who else waits."""
         self._busy[slot] = busy
-        if busy and 0 not in self._busy[: self._size]:
-            log(events.FULL, connections=self._size, waiting=self._listener.backlog())
+        if busy and self._busy.find(b"\0", 0, self._size) < 0:
+            now = int(time.monotonic() / SILENCE).to_bytes(8, "big")
+            if self._busy[self._size :] != now:
+                self._busy[self._size :] = now
+                log(events.FULL, connections=self._size, waiting=self._listener.backlog())
 
 
 def serve(listener: Listener, handle: Handle, stop: Stop) -> None:
@@ -63,8 +70,8 @@ def serve(listener: Listener, handle: Handle, stop: Stop) -> None:
                 break
             workers[pid] = free.pop(), time.monotonic()
 
-        pause = listener.pause_left()
-        stop.wait(pause if pause > 0 else None)
+        # With a place to fill it never sleeps for ever: the pause may have run out since the loop has seen it.
+        stop.wait(max(listener.pause_left(), 0.0) if free else None)
         for pid in ended():
             if pid not in workers:
                 continue  # an orphan that we have inherited as PID 1

@@ -31,7 +31,7 @@ def serve(listener: Listener, handle: Handle, stop: Stop) -> None:
     sets: dict[int, set[int]] = {READABLE: {stop.fileno()}, WRITABLE: set()}
     while crowd.goes_on():
         listens = crowd.has_room()
-        if stop.asked:
+        if stop.asked and not listens:  # a signal may come between any two lines: never close what is watched
             listener.close()
 
         arriving = {listener.fileno()} if listens else set()

@@ -15,15 +15,18 @@ Sources: UNP vol. 1, 26; TLPI 29 and 30; pthreads(7).
 
 import errno
 import os
-import socket
 import threading
-from collections.abc import Callable
 
 from protocol import events
+from server._bare import socket
 from server._conversation import Handle
 from server._listener import Listener
 from server._log import log
 from server._stop import Stop, cut
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Statistics:
@@ -107,7 +110,7 @@ def start_thread(
     peer: str,
     crowd: Crowd,
     listener: Listener,
-    serve_one: Callable[[socket.socket, str], None],
+    serve_one: "Callable[[socket.socket, str], None]",
 ) -> bool:
     """Start a thread that serves ``connection``; False when the kernel refuses one now (EAGAIN, as for a process)."""
     crowd.add(connection)

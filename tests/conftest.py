@@ -1,11 +1,38 @@
-"""Options of the test command."""
+"""Options of the test command, and which of two workers runs what."""
+
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+from xdist.workermanage import NodeManager  # type: ignore[import-untyped]
+
+from tests.chromium import browser as browser
+
+# After Ctrl-C each worker takes its labs down; xdist would kill it after ten seconds.
+NodeManager.EXIT_TIMEOUT = 60
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--keep``: leave the lab of the run standing, to look at it; ``./lab clean`` removes it."""
     parser.addoption("--keep", action="store_true", help="leave the lab of this run standing; ./lab clean removes it")
+
+
+class OneLab(LoadScopeScheduling):  # type: ignore[misc]
+    """A file is run by one worker, and all of ``tests/lab`` by the same: its tests share a lab and an engine.
+
+    Scenarios and grades start labs and containers of their own, and may go on beside them.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        apart = ("tests/lab/test_scenario", "tests/lab/test_grade")
+        return "lab" if file.startswith("tests/lab/") and not file.startswith(apart) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneLab:
+    """Asked by xdist when there is more than one worker."""
+    return OneLab(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,11 +13,13 @@ the last conversation is over. Options of a service stand with all others in ``_
 """
 
 import select
-import socket
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from server._bare import socket
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from server._conversation import Conversation
 
 
@@ -29,7 +31,7 @@ READABLE = select.POLLIN
 WRITABLE = select.POLLOUT
 
 
-def send_all(talk: "Conversation", data: bytes) -> Iterator[int]:
+def send_all(talk: "Conversation", data: "bytes | memoryview") -> "Iterator[int]":
     """Send every byte: send(2) may take only a part of them, as many as its buffer has room for.
 
     Nothing is read meanwhile. A peer that sends and never reads fills its own buffers, and then it blocks:
@@ -37,16 +39,13 @@ def send_all(talk: "Conversation", data: bytes) -> Iterator[int]:
     """
     rest = memoryview(data)
     while rest:
-        try:
-            sent = talk.connection.send(rest, talk.flags)
-        except BlockingIOError:
+        sent = talk.send(rest)
+        if not sent:
             yield WRITABLE
-            continue
-        talk.echoed += sent
         rest = rest[sent:]
 
 
-def send_last(talk: "Conversation", data: bytes) -> Iterator[int]:
+def send_last(talk: "Conversation", data: bytes) -> "Iterator[int]":
     """Send ``data`` and FIN, although the peer may still be sending; what still comes is thrown away until its FIN.
 
     Closed with bytes unread, a socket sends RST instead of FIN, and an RST may make the peer's kernel forget what its

@@ -31,14 +31,11 @@ even then, the whole loop sleeps until the bell, a millisecond at most.
 How it is done: ``server/_stream.py``, the pipe; ``server/_recorder.py``, what reads it. Sources: pipe(7), splice(2).
 """
 
-import argparse
 import fcntl
 import os
 import select
 import stat
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from protocol import events
 from server import _recorder
@@ -46,7 +43,10 @@ from server._log import log
 from server._stream import RECORDED, TROUBLE, Stream
 from server.services import READABLE, WRITABLE, NotReady, send_all, send_last
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
     from server._conversation import Conversation
 
 DEFAULT = "/data/store.log"
@@ -68,18 +68,18 @@ class Unrecorded(Exception):
     """Why lines are not recorded, in words for the client."""
 
 
-def prepare(words: argparse.Namespace) -> Callable[[], None]:
+def prepare(words: dict[str, str]) -> "Callable[[], None]":
     """Open the file and start the recorder.
 
     Raises:
         NotReady: the file cannot be recorded in.
     """
     global _stream
-    path = words.store or DEFAULT
+    path = words.get("store", DEFAULT)
     try:
         file = _open(path)
         _stream = Stream()
-        over = _recorder.start(_stream, file, path, _recorder.NEVER if words.fsync is None else words.fsync)
+        over = _recorder.start(_stream, file, path, float(words["fsync"]))
     except OSError as error:
         raise NotReady(f"cannot record in {path}: {error.strerror}; choose another file with --store") from None
 
@@ -121,7 +121,7 @@ def _open(path: str) -> int:
     return file
 
 
-def converse(talk: "Conversation") -> Iterator[int]:
+def converse(talk: "Conversation") -> "Generator[int]":
     """Record and echo lines until the peer's FIN.
 
     Raises:
@@ -134,7 +134,7 @@ def converse(talk: "Conversation") -> Iterator[int]:
         yield from send_last(talk, f"ERROR {error}\n".encode())
 
 
-def _lines(talk: "Conversation") -> Iterator[int]:
+def _lines(talk: "Conversation") -> "Iterator[int]":
     """Take lines from the peer, and send back those that are recorded."""
     kept = b""  # a line of which the end has not come yet
     while True:
@@ -161,7 +161,7 @@ def _lines(talk: "Conversation") -> Iterator[int]:
         yield from send_all(talk, kept)
 
 
-def _record(talk: "Conversation", lines: bytes) -> Iterator[int]:
+def _record(talk: "Conversation", lines: bytes) -> "Iterator[int]":
     """Put lines into the pipe and wait until they are in the file.
 
     Raises:

@@ -14,7 +14,7 @@ UNIT_FOLDERS = {
     "demo": "demos",
     "scenario": "forklab/scenarios",
     "check": "examiner/checks",
-    "fault": "forklab/faults",
+    "fault": "probe/faults",
 }
 """The folders that are registries: each file in one, but those that begin with ``_``, is a unit of this kind."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from forklab.grade import flaws
 from forklab.registry import Registry
 from protocol import events
 from tests.architecture.source import ROOT, UNIT_FOLDERS, files, name, tree
@@ -42,7 +43,17 @@ def test_a_unit_is_documented(kind: str, unit: str) -> None:
 def test_a_unit_is_tested(kind: str, unit: str) -> None:
     """A test names it."""
     tests = [file for file in files("tests/**/*.py") if file.parent != Path(__file__).parent]
+    tests += files("tests/flawed/*/*.diff")
     assert mentions(unit, tests), f"no test names {kind} {unit}"
+
+
+@pytest.mark.parametrize("check", [unit for kind, unit in UNITS if kind == "check"])
+def test_a_check_has_a_flaw_to_find(check: str) -> None:
+    """In C and in Python, or docs/grading.md says why not: ``CHECK: no flaw in LANGUAGE, because …``."""
+    found = {flaw.language for flaw in flaws.known() if check in flaw.fails}
+    text = (ROOT / "docs" / "grading.md").read_text(encoding="utf-8")
+    excused = {language for language in flaws.LANGUAGES if f"`{check}`: no flaw in {language}, because" in text}
+    assert found | excused == set(flaws.LANGUAGES)
 
 
 def test_every_event_is_logged() -> None:

@@ -23,6 +23,11 @@ from tests.deadline import until
 ROOT = Path(__file__).parents[2]
 
 
+def new_project() -> str:
+    """A name for a lab of the tests; ``./lab test`` removes at its end what begins with the name that it gave."""
+    return f"{os.environ.get('FORKLAB_TEST_RUN', 'forklab-test')}-{uuid.uuid4().hex[:8]}"
+
+
 def holders(look: Callable[[], Snapshot], peers: list[str]) -> list[tuple[int, ...]]:
     """Which processes hold the connection of each peer, once each has exactly one holder.
 
@@ -109,7 +114,7 @@ class Rig:
         probe = None
         try:
             namespaces = {"network_mode": f"container:{server.id}", "pid_mode": f"container:{server.id}"}
-            options |= {"cap_add": ["SYS_PTRACE", "DAC_READ_SEARCH", "KILL"], "init": False} | namespaces
+            options |= {"cap_add": ["SYS_PTRACE", "NET_RAW", "DAC_READ_SEARCH", "KILL"], "init": False} | namespaces
             del options["network"]
             probe = self.client.containers.run("forklab-probe", ["stay"], **options)
             lone = Lone(server, probe)
@@ -163,7 +168,7 @@ def docker_compose_file() -> str:
 @pytest.fixture(scope="session")
 def docker_compose_project_name() -> str:
     """Another one for each run: runs beside each other do not meet."""
-    return f"forklab-test-{uuid.uuid4().hex[:8]}"
+    return new_project()
 
 
 @pytest.fixture(scope="session")
@@ -172,7 +177,7 @@ def docker_setup(engine_client: docker.DockerClient) -> list[str]:
     base.ensure(engine_client, print)
     os.environ.update(Settings().environment() | images.environment())
     stale = [name.removeprefix("forklab-") for name in images.stale(engine_client)]
-    build = [f"--profile client build {' '.join(stale)}"] if stale else []
+    build = [f"--profile client --profile demo build {' '.join(stale)}"] if stale else []
     return [*build, "up --detach --wait --no-build server probe"]
 
 

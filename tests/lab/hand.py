@@ -1,48 +1,15 @@
-"""Runs in a client container: opens connections to the server as a test tells it to, a JSON line each way.
+"""Runs in a client container: ``client/_hand.py`` with what only tests want of it."""
 
-A test holds the other end of its standard input; when that closes, this ends and its connections with it.
-"""
-
-import json
+import contextlib
+import heapq
+import random
+import select
+import selectors
 import socket
 import sys
+import time
 
-held: dict[str, socket.socket] = {}
-
-
-def names(connections):
-    """The addresses by which the server's kernel knows these connections."""
-    return ["{}:{}".format(*c.getsockname()) for c in connections]
-
-
-def open_(count, say=""):
-    """Connect ``count`` times; with ``say``, each has its echo back before the next command is read."""
-    made = [socket.create_connection((sys.argv[1], 9190), timeout=30) for _ in range(count)]
-    held.update(zip(names(made), made, strict=True))
-    for c in made:
-        c.sendall(say.encode())
-    for c in made:
-        hear(c, len(say))
-    return names(made)
-
-
-def hear(c, count):
-    """Read ``count`` bytes, fewer only at EOF."""
-    data = b""
-    while len(data) < count and (more := c.recv(count - len(data))):
-        data += more
-    return data
-
-
-def say(name, text):
-    """Send a text and return what came back for it."""
-    held[name].sendall(text.encode())
-    return hear(held[name], len(text)).decode()
-
-
-def send(name, text):
-    """Send a text and read nothing."""
-    held[name].sendall(text.encode())
+from client._hand import DEEDS, close, hear, held, main, send
 
 
 def finish(name, size):
@@ -62,27 +29,11 @@ def finish(name, size):
     return {"same": back == data, "end": end}
 
 
-def end_of(name):
-    """What the connection ends in, reading on until it does."""
-    try:
-        while held[name].recv(65536):
-            pass
-    except ConnectionResetError:
-        return "RST"
-    return "FIN"
-
-
 def end_after(name, text):
     """Read what came back for ``text`` that was sent before, then close."""
     back = hear(held[name], len(text)).decode()
     close(name)
     return back
-
-
-def close(*which):
-    """Close these connections, or all."""
-    for name in which or list(held):
-        held.pop(name).close()
 
 
 def count_up(name, size):
@@ -108,15 +59,90 @@ def visit(count):
             hear(c, 1)
 
 
-DEEDS = {
-    deed.__name__.rstrip("_"): deed for deed in (open_, say, send, finish, end_of, end_after, close, count_up, visit)
-}
+def churn(count, seconds, longest):
+    """``count`` clients come, exchange a byte, stay up to ``longest`` seconds and leave, again and again."""
+    end = time.monotonic() + seconds
+    waiting = selectors.DefaultSelector()
+    staying: list[tuple[float, int, socket.socket]] = []
+    visits = 0
+
+    def come():
+        c = socket.socket()
+        c.setblocking(False)
+        c.connect_ex((sys.argv[1], 9190))
+        waiting.register(c, selectors.EVENT_WRITE, c)
+
+    for _ in range(count):
+        come()
+    while time.monotonic() < end:
+        for key, event in waiting.select(0.01):
+            c = key.data
+            if event == selectors.EVENT_WRITE:
+                c.send(b"x")
+                waiting.modify(c, selectors.EVENT_READ, c)
+            else:
+                assert c.recv(1) == b"x"
+                waiting.unregister(c)
+                heapq.heappush(staying, (time.monotonic() + random.uniform(0, longest), key.fd, c))
+        while staying and staying[0][0] < time.monotonic():
+            heapq.heappop(staying)[2].close()
+            visits += 1
+            come()
+    for c in [key.data for key in waiting.get_map().values()] + [c for _, _, c in staying]:
+        c.close()
+    return visits
 
 
-for line in sys.stdin:
-    deed, words = json.loads(line)
-    try:
-        answer = {"ok": DEEDS[deed](*words)}
-    except OSError as error:
-        answer = {"error": str(error)}
-    print(json.dumps(answer), flush=True)
+def dash(count):
+    """Connect and leave at once, one after the other; the addresses."""
+    gone = []
+    for _ in range(count):
+        with socket.create_connection((sys.argv[1], 9190), timeout=30) as c:
+            gone.append(c.getsockname())
+    return ["{}:{}".format(*name) for name in gone]
+
+
+def datagrams(count, port):
+    """Send numbered datagrams to the server's address, slowly enough for any receiver, and then one that says end."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.connect((sys.argv[1], port))
+        for number in range(count):
+            s.send(b"%d" % number)
+            if number % 20 == 19:
+                time.sleep(0.004)
+        time.sleep(0.2)  # longer than any fault of the tests keeps one back
+        for _ in range(20):  # one of them comes through, and then nobody listens any more
+            with contextlib.suppress(ConnectionRefusedError):
+                s.send(b"end")
+
+
+def flow(name, begin, seconds):
+    """Send for as long as the kernel takes it; bits a second that reach this container from ``begin`` on for so long.
+
+    Counted by its network device: frames, whatever is in them, for acknowledgements share the wire with data.
+    """
+    c, start = held[name], time.monotonic()
+    counted: list[tuple[float, int]] = []
+    c.setblocking(False)
+    while (now := time.monotonic() - start) < begin + seconds:
+        if now >= begin and not counted:
+            counted = [(time.monotonic(), arrived())]
+        readable, writable, _ = select.select([c], [c], [], 0.01)
+        if writable:
+            c.send(b"x" * 16384)
+        if readable:
+            c.recv(1 << 16)
+    counted.append((time.monotonic(), arrived()))
+    c.setblocking(True)
+    (first, before), (last, after) = counted
+    return (after - before) * 8 / (last - first)
+
+
+def arrived():
+    """How many bytes have come to this container."""
+    with open("/sys/class/net/eth0/statistics/rx_bytes") as file:
+        return int(file.read())
+
+
+DEEDS.update({deed.__name__: deed for deed in (finish, end_after, count_up, visit, datagrams, flow, churn, dash)})
+main()

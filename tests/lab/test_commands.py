@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import pytest
 
 from protocol import exits
 from tests.deadline import until
-from tests.lab.conftest import ROOT, Rig
+from tests.lab.conftest import ROOT, Rig, new_project
 
 
 class Shell:
@@ -51,7 +50,7 @@ class Shell:
 @pytest.fixture
 def shell(rig: Rig) -> Iterator[Shell]:
     """A shell whose lab is gone afterwards; ``rig`` has built the images."""
-    made = Shell(f"forklab-test-{uuid.uuid4().hex[:8]}")
+    made = Shell(new_project())
     yield made
     made.run("clean", "--project", made.project)
 
@@ -98,7 +97,7 @@ def test_status_and_ps_and_logs_name_everything(shell: Shell, engine_client: doc
     assert (status["model"], status["service"], status["health"]) == ("fork", "echo", "healthy")
     assert set(status["containers"]) == {"server", "probe"}
     assert (status["connections"], status["processes"], status["zombies"]) == (0, 1, 0)
-    assert Path(f"/proc/{status['host_pid']}/cmdline").read_bytes().startswith(b"python3\0-m\0server\0fork")
+    assert b"/_run.py\0fork\0" in Path(f"/proc/{status['host_pid']}/cmdline").read_bytes()
     (process,) = shell.json("ps")["processes"]
     assert (process["pid"], process["state"]) == (status["server_pid"], "S")
     host, port = status["address"].split(":")
@@ -113,8 +112,8 @@ def test_down_leaves_nothing_and_may_be_repeated(shell: Shell, engine_client: do
     """Down removes containers, network and volumes, also one-off clients; a second down finds nothing."""
     shell.json("up")
     talking = shell.start("client")
-    until(lambda: len(objects(engine_client, shell.project)) == 5, "a client runs")
-    assert len(shell.json("down")["removed"]) == 5
+    until(lambda: len(objects(engine_client, shell.project)) == 6, "a client runs")
+    assert len(shell.json("down")["removed"]) == 6
     assert objects(engine_client, shell.project) == []
     assert shell.json("down")["removed"] == []
     talking.communicate(timeout=30)
@@ -124,7 +123,7 @@ def test_clean_shows_first_and_removes_one_project_only(shell: Shell, rig: Rig) 
     """--dry-run lists and removes nothing; --project leaves the labs of others alone."""
     shell.json("up")
     would = shell.json("clean", "--project", shell.project, "--dry-run")["would_remove"]
-    assert len(objects(rig.client, shell.project)) == 4
+    assert len(objects(rig.client, shell.project)) == 5
     assert shell.json("clean", "--project", shell.project)["removed"] == would
     assert objects(rig.client, shell.project) == []
     assert rig.snapshot().server
@@ -213,6 +212,54 @@ def test_save_and_load(shell: Shell, tmp_path: Path) -> None:
     """What save wrote, load takes back, and nothing has to be built afterwards."""
     file = tmp_path / "stick.tar"
     saved = shell.json("save", str(file))
-    assert len(saved["images"]) == 4
+    assert len(saved["images"]) == 5
     assert set(shell.json("load", str(file))["images"]) == set(saved["images"])
     assert shell.json("build")["built"] == []
+
+
+def test_a_trace_from_the_first_call_to_the_last_client(shell: Shell, tmp_path: Path) -> None:
+    """``up --trace``, five clients, ``trace``: page, events, pictures; the clients' own processes on the same clock."""
+    up = shell.json("up", "--trace")
+    assert up["proof"]["verdict"] == "PASS"
+    talkers = [shell.start("client") for _ in range(5)]
+    for talker in talkers:
+        assert talker.communicate("hello\n", timeout=120)[0] == "hello\n"
+        assert talker.returncode == 0
+    out, chrome = tmp_path / "new" / "t", tmp_path / "chrome.json"
+    document = until(lambda: traced(shell, out, chrome, 8), "eight clients were accepted, served, and reaped")
+    (server,) = [lane for lane in document["lanes"] if lane["place"] == 0 and lane["parent"] is None]
+    children = [lane for lane in document["lanes"] if lane["parent"] == server["id"]]
+    assert len(children) == 8
+    assert {child["reaped_by"] for child in children} == {server["id"]}
+    assert len(document["head"]["places"]) == 9
+    for connection in document["connections"]:
+        client = document["things"][connection["things"]["client"]]
+        assert {document["lanes"][hold["lane"]]["place"] for hold in client["holds"]} != {0}
+        assert connection["opened"] <= connection["accepted"]
+        assert connection["accepted_by"] == server["id"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("events.jsonl", "raw", "trace.html", "trace.png", "trace.svg", "trace.txt")
+    ]
+    assert (out / "trace.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads(chrome.read_text())["traceEvents"]
+    assert "reaps process" in shell.run("trace").stdout
+
+
+def traced(shell: Shell, out: Path, chrome: Path, count: int) -> Any:
+    """What ``trace`` answers, once that many children have been reaped."""
+    document = shell.json("trace", "--out", str(out), "--perfetto", str(chrome))
+    kinds = [event["kind"] for event in document["events"] if event["place"] == "server" and not event["minor"]]
+    return document if kinds.count("reap") == count else None
+
+
+def test_a_trace_of_nothing_says_what_to_do(shell: Shell, tmp_path: Path) -> None:
+    """Wrong words and a lab that is down: one line, the right code, and no file."""
+    assert shell.run("trace", "--seconds", "0").returncode == exits.USAGE
+    assert shell.run("trace", "--perfetto", str(tmp_path)).returncode == exits.USAGE
+    (tmp_path / "file").write_text("")
+    refused = shell.run("trace", "--out", str(tmp_path / "file"))
+    assert refused.returncode == exits.USAGE
+    assert len(refused.stderr.splitlines()) == 1
+    down = shell.run("trace", "--out", str(tmp_path / "t"))
+    assert down.returncode == exits.LAB_FAILED
+    assert "./lab up" in down.stderr

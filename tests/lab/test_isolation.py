@@ -15,14 +15,14 @@ def host_config(rig: Rig, service: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("service", ["server", "probe"])
 def test_no_more_rights_than_needed(rig: Rig, service: str) -> None:
-    """All capabilities dropped, root read-only, no new privileges, no socket of the engine; only /data is writable."""
+    """All capabilities dropped, root read-only but for one place, no new privileges, no socket of the engine."""
     config = host_config(rig, service)
     assert config["CapDrop"] == ["ALL"]
     assert config["ReadonlyRootfs"] is True
     assert config["Privileged"] is False
     assert any(option.startswith("no-new-privileges") for option in config["SecurityOpt"])
     mounts = [(mount["Type"], mount["Destination"]) for mount in rig.container(service).attrs["Mounts"]]
-    assert mounts == ([("volume", "/data")] if service == "server" else [])
+    assert mounts == [("volume", {"server": "/data", "probe": "/trace"}[service])]
 
 
 def test_the_server_has_no_capability(rig: Rig) -> None:
@@ -53,9 +53,11 @@ def test_everything_carries_the_label(rig: Rig) -> None:
     (network,) = rig.client.networks.list(names=[rig.network()])
     assert network.attrs is not None
     assert "forklab" in network.attrs["Labels"]
-    (volume,) = rig.client.volumes.list(filters={"label": f"com.docker.compose.project={rig.project}"})
-    assert volume.attrs is not None
-    assert "forklab" in volume.attrs["Labels"]
+    volumes = rig.client.volumes.list(filters={"label": f"com.docker.compose.project={rig.project}"})
+    assert len(volumes) == 2
+    for volume in volumes:
+        assert volume.attrs is not None
+        assert "forklab" in volume.attrs["Labels"]
 
 
 def test_the_health_check_does_not_connect(rig: Rig) -> None:

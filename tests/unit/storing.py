@@ -80,11 +80,11 @@ class Known:
 
 
 def processes(file: Path) -> dict[int, str]:
-    """All processes of servers that record in ``file``, and their names; zombies have no command line any more."""
+    """All processes of servers that record in ``file``, and their names; zombies have no environment any more."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if os.fsencode(file) in (folder / "cmdline").read_bytes().split(b"\0"):
+            if b"forklab.store=" + os.fsencode(file) in (folder / "environ").read_bytes().split(b"\0"):
                 found[int(folder.name)] = (folder / "comm").read_text().strip()
         except OSError:
             continue

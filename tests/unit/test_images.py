@@ -17,7 +17,8 @@ from docker.errors import ImageNotFound
 from forklab import images
 from forklab.errors import LabError, UsageError
 
-TAGS = ["forklab-server:latest", "forklab-client:latest", "forklab-probe:latest", "forklab-base:trixie"]
+OURS = [f"forklab-{name}:latest" for name in ("server", "client", "demo", "probe")]
+TAGS = [*OURS, "forklab-base:trixie"]
 
 
 def silent(line: str) -> None:
@@ -40,7 +41,7 @@ def archive(tags: list[str] = TAGS, architecture: str = "amd64", *, drop: str = 
 
 
 class FakeEngine:
-    """The part of a DockerClient that images need: four images, one archive of them."""
+    """The part of a DockerClient that images need: the images, one archive of them."""
 
     base_url, api_version, timeout = "http://engine", "1.41", 600
 
@@ -135,6 +136,16 @@ def test_what_does_not_go_in_does_not_count(checkout: Path, name: str) -> None:
     assert images.source("forklab-server") == before
 
 
+def test_the_bench_is_made_of_more_and_only_on_demand(checkout: Path) -> None:
+    """What it measures and its client are in its image; who does not ask for it is not told that it is missing."""
+    client: Any = FakeEngine()
+    assert images.stale(client) == []
+    assert images.stale(client, images.ON_DEMAND) == ["forklab-bench", "forklab-examiner"]
+    before = images.source("forklab-bench")
+    (checkout / "server" / "b.py").write_bytes(b"three\n")
+    assert images.source("forklab-bench") != before
+
+
 def test_a_file_that_moves_counts(checkout: Path) -> None:
     """The path is part of the digest, and so is where one file ends and the next begins."""
     before = images.source("forklab-server")
@@ -159,7 +170,7 @@ def test_the_variables_of_the_compose_file() -> None:
     variables = images.environment()
     assert variables["FORKLAB_PROBE_SOURCE"] == images.source("forklab-probe")
     assert all(f'forklab.source: "${{{variable}:-}}"' in text for variable in variables)
-    assert len(variables) == 3
+    assert len(variables) == 6
 
 
 def test_stale_names_what_is_missing_or_other() -> None:
@@ -179,7 +190,7 @@ def test_what_was_saved_can_be_loaded(tmp_path: Path, name: str) -> None:
     saved = save(engine, path)
     assert (saved.path, saved.size) == (path, path.stat().st_size)
     assert saved.images == dict.fromkeys(TAGS, ("abc", 100))
-    assert load(engine, path)[-4:] == TAGS
+    assert load(engine, path)[-len(TAGS) :] == TAGS
     taken = gzip.decompress(engine.taken) if name.endswith(".gz") else engine.taken
     assert taken == engine.content
 

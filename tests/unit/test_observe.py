@@ -1,6 +1,7 @@
 """What the host makes of the probe's answer."""
 
 import json
+import threading
 from typing import Any, cast
 
 import pytest
@@ -36,7 +37,9 @@ def answer(processes: list[dict[str, Any]], sockets: list[dict[str, Any]]) -> st
         for s in sockets
         for pid in s["holders"]
     ]
-    return json.dumps({"time": 1.5, "server": 7, "processes": processes, "descriptors": held, "sockets": sockets})
+    consistent = {"whole": True, "seconds": 0.01, "began": [], "ended": [], "sockets": []}
+    seen = {"time": 1.5, "server": 7, "processes": processes, "descriptors": held, "sockets": sockets}
+    return json.dumps(seen | {"holders": {}, "source": "sock_diag", "consistent": consistent})
 
 
 SEEN = Snapshot.parse(
@@ -80,7 +83,7 @@ class FakeProbe:
     """A container that answers, or refuses as the engine does."""
 
     def __init__(self, result: Any) -> None:
-        self.result = result
+        self.result, self.name = result, "lab-probe-1"
 
     def exec_run(self, words: list[str], demux: bool) -> Any:
         """As docker's SDK."""
@@ -107,10 +110,59 @@ def test_a_probe_that_answers_is_parsed() -> None:
     assert observe.snapshot(probe(Answer(0, answer([process(7, 1)], []).encode()))).server == 7
 
 
+NET_TCP = b"""\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000:23E6 00000000:0000 0A 00000000:00000000 00:00000000 00000000  9190        0 11 1 0 100 0 0 10 0
+   1: 020012AC:23E6 030012AC:C350 01 00000000:00000000 02:000AFC80 00000000  9190        0 12 2 0 20 4 30 10 -1
+   2: 020012AC:23E6 030012AC:C351 01 00000012:00000000 01:00000032 00000003  9190        0 13 2 0 20 4 30 10 -1
+"""
+
+
+def test_timers_are_read_by_inode() -> None:
+    """None on a listener, keepalive in two hours, a retransmission in half a second after three that failed."""
+    read = observe.timers(probe(Answer(1, NET_TCP, b"cat: /proc/net/tcp6: No such file or directory")))
+    assert read == {
+        11: observe.Timer("none", 0, 0),
+        12: observe.Timer("keepalive", 7200, 0),
+        13: observe.Timer("retransmission", 0.5, 3),
+    }
+
+
+def test_a_number_of_the_kernels() -> None:
+    """It is a number, or there is none of that name."""
+    assert observe.sysctl(probe(Answer(0, b"15\n")), "net.ipv4.tcp_retries2") == 15
+    with pytest.raises(LabError, match=r"no net\.ipv4\.tcp_retries9"):
+        observe.sysctl(probe(Answer(1, b"", b"cat: no such file")), "net.ipv4.tcp_retries9")
+
+
+def test_a_connection_is_found_by_its_peer() -> None:
+    """By address and port; None for one that there is not."""
+    assert [row.inode for row in [SEEN.connection("172.18.0.4:50000")] if row] == [12]
+    assert SEEN.connection("172.18.0.4:1") is None
+
+
 def test_a_probe_that_does_not_run_says_what_to_do() -> None:
     """The engine refuses to run a command in a container that has ended."""
-    with pytest.raises(LabError, match=r"probe is not running; \./lab up"):
+    with pytest.raises(LabError, match=r"lab-probe-1 is not running; \./lab up"):
         observe.snapshot(probe(APIError("409 Conflict")))
+
+
+def test_an_exec_that_the_engine_forgets_ends_with_the_container() -> None:
+    """Engine 20.10 leaves the connection open when the last process of the PID namespace dies under it."""
+
+    class Forgotten(FakeProbe):
+        status = "running"
+
+        def exec_run(self, words: list[str], demux: bool) -> Any:
+            """Never answered."""
+            threading.Event().wait()
+
+        def reload(self) -> None:
+            """Looked at, and it has ended."""
+            self.status = "exited"
+
+    with pytest.raises(LabError, match=r"lab-probe-1 is not running; \./lab up"):
+        observe.snapshot(cast(Container, Forgotten(None)))
 
 
 def test_a_probe_that_fails_gives_its_last_line() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from forklab.errors import LabError, UsageError
-from forklab.registry import MODELS, MODES, SERVICES, Registry
+from forklab.registry import DEMOS, MODELS, MODES, SERVICES, Registry
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def test_a_file_without_a_summary_is_named(folder: Path, unit: str, words: str) 
         Registry("model", folder).summary(unit)
 
 
-@pytest.mark.parametrize("registry", [MODELS, SERVICES, MODES])
+@pytest.mark.parametrize("registry", [MODELS, SERVICES, MODES, DEMOS])
 def test_everything_there_is_has_a_summary(registry: Registry) -> None:
-    """Each model, service and client mode of the checkout can be listed."""
+    """Each model, service, client mode and demo of the checkout can be listed."""
     assert registry.ids()
     assert all(registry.summary(unit) for unit in registry.ids())

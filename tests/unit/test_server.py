@@ -1,10 +1,12 @@
 """What every model promises its clients, seen from a client on the loopback device."""
 
 import hashlib
+import json
 import os
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from protocol import events, exits
-from tests.deadline import until
+from tests.deadline import PATIENCE, until
 from tests.unit.serving import MODELS, ROOT, Server, hear, say, serving
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server runs in Linux containers")
@@ -54,6 +56,43 @@ def test_any_size_comes_back_and_then_fin(server: Server, size: int) -> None:
     assert digest.digest() == hashlib.sha256(data).digest()
     until(lambda: [e for e in server.events(events.DISCONNECTED) if e["bytes"] == size], "told with its bytes")
     assert server.events(events.DISCONNECTED)[-1]["reason"] == events.REASON_END
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_bulk_goes_through_a_pipe(model: str, tmp_path: Path) -> None:
+    """Who fills the largest buffer is echoed through a pipe (splice(2)), byte for byte; it is gone when they have gone.
+
+    Without a descriptor left for a pipe, the bytes come back all the same.
+    """
+    import resource
+
+    data = os.urandom(8 << 20)
+    with serving(tmp_path, model) as server:
+        before = server.descriptors()
+
+        def pipes() -> int:
+            if model in ("fork", "prefork"):  # in a child: with its end, or that of the pool's own pipes, all is closed
+                return 0
+            held = [Path(f"/proc/{pid}/fd") for pid in (server.process.pid, *server.children())]
+            return sum(str(fd.readlink()).startswith("pipe:") for folder in held for fd in folder.iterdir())
+
+        at_rest = pipes()
+        for limited in (False, True):
+            with server.connect() as client:
+                assert say(client, b"hello") == b"hello"
+                holders = [server.process.pid, *server.children()]
+                hard = resource.prlimit(holders[0], resource.RLIMIT_NOFILE)[1]
+                for pid in holders if limited else ():
+                    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, hard))
+                writer = threading.Thread(target=client.sendall, args=(data,))
+                writer.start()
+                assert hear(client, len(data)) == data
+                writer.join()
+                assert pipes() == at_rest + (0 if limited or model in ("fork", "prefork") else 2)
+                for pid in holders if limited else ():
+                    resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
+            until(lambda: server.at_rest() and pipes() == at_rest, "the pipe is closed")
+        assert server.descriptors() == before
 
 
 def test_reset_is_survived(server: Server) -> None:
@@ -143,6 +182,43 @@ def test_drain_is_bounded(model: str, drain: str, numbers: list[str], tmp_path: 
             until(lambda: server.events(events.DRAINING) or server.process.poll() is not None, f"signal {count}")
         assert server.process.wait(15) == exits.OK
         assert client.recv(1) == b""
+
+
+ASKED_BETWEEN = """
+import os, signal, sys
+from server._crowd import Crowd
+from server._serve import main
+
+has_room = Crowd.has_room
+
+def and_then_a_signal(crowd):
+    room = has_room(crowd)
+    if crowd._talks and not crowd._stop.asked and sys._getframe(1).f_code.co_name == "serve":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return room
+
+Crowd.has_room = and_then_a_signal
+raise SystemExit(main())
+"""
+
+
+@pytest.mark.parametrize("model", ["select", "poll", "epoll"])
+def test_a_signal_may_come_between_any_two_lines(model: str) -> None:
+    """SIGTERM after an event loop has found that there is room, and before it looks whether it shall end."""
+    words = {"model": model, "module": f"{model}_loop", "service": "echo", "host": "127.0.0.1", "port": "0"}
+    words |= {"backlog": "5", "spare": "0", "idle-timeout": "0", "drain": "10", "log": "json"}
+    environment = os.environ | {f"forklab.{key}": value for key, value in words.items()}
+    command, pipe = [sys.executable, "-c", ASKED_BETWEEN], subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout
+        port = json.loads(process.stdout.readline())["port"]
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
+            say(client, b"x")
+            told = [json.loads(process.stdout.readline())["event"] for _ in range(2)]
+            client.shutdown(socket.SHUT_WR)
+            _, error = process.communicate(timeout=PATIENCE)
+    assert told == [events.CONNECTED, events.DRAINING]
+    assert (process.returncode, error) == (exits.OK, b"")
 
 
 @pytest.mark.parametrize("model", MODELS)

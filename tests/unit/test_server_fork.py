@@ -1,6 +1,7 @@
 """What only the fork server promises: a process a connection, none left behind, and no harm from one to another."""
 
 import os
+import random
 import re
 import signal
 import socket
@@ -159,3 +160,44 @@ def test_the_log_in_plain_words() -> None:
         f"[{parent}] process removed: {child}, exit status 0",
     }
     assert rest == f"[{parent}] draining: no new clients; those being served have 10 s\n[{parent}] stopped\n"
+
+
+def test_many_held_and_some_killed(tmp_path: Path) -> None:
+    """Of 400 clients at once none is lost but those whose processes are killed; SIGTERM ends the rest in its time."""
+    with serving(tmp_path, "fork", "--drain", "1") as server, ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in range(400)]
+        assert all(say(client, b"here") == b"here" for client in clients)
+        for pid in random.sample(sorted(server.children()), 40):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: len(server.children()) == 360, "the killed are reaped")
+        answers = [answer(client) for client in clients]
+        assert answers.count(b"still") == 360
+        assert answers.count(b"") == 40
+        assert server.stop() == 0
+        assert server.events(events.CUT)[0]["connections"] == 360
+
+
+def answer(client: socket.socket) -> bytes:
+    """What a client gets back; nothing when the other end is gone."""
+    try:
+        return say(client, b"still")
+    except ConnectionError:
+        return b""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_ends_a_child_and_nobody_else(server: Server, name: str) -> None:
+    """A child has inherited its parent's handlers, and yet dies of the signal itself; the parent does not drain."""
+    with server.connect() as client, ExitStack() as stack:
+        say(client, b"x")
+        (child,) = server.children()
+        other = stack.enter_context(server.connect())
+        say(other, b"x")
+        os.kill(child, getattr(signal, name))
+        until(
+            lambda: [e.get("signal") for e in server.events(events.REAPED)] == [name], "it is reaped, and why it died"
+        )
+        assert client.recv(1) == b""
+        assert say(other, b"still") == b"still"
+        assert say(stack.enter_context(server.connect()), b"new") == b"new"
+        assert not server.events(events.DRAINING)

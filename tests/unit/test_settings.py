@@ -21,6 +21,7 @@ def test_a_given_word_beats_the_environment_which_beats_the_default() -> None:
         ("service", "ehco"),
         *(("port", port) for port in ("abc", "0", "65536", "-1", "1.5", "²")),
         *(("pids", pids) for pids in ("15", "many", "-1")),
+        ("trace", "yes"),
         *(("options", words) for words in ("'", "$HOME", "a\nb", "--port 1", "--host=x")),
     ],
 )
@@ -40,6 +41,7 @@ def test_every_setting_reaches_compose() -> None:
         "FORKLAB_PORT": "9190",
         "FORKLAB_SERVER_OPTIONS": "--log json",
         "FORKLAB_PIDS": "64",
+        "FORKLAB_TRACE": "",
     }
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 from rich.console import Console, RenderableType
 
-from forklab import show
+from forklab import show, views
 from forklab.doctor import Finding
 from forklab.lab import Status, Thing
 from forklab.observe import Snapshot
@@ -56,7 +56,9 @@ EVERYTHING: list[RenderableType] = [
     show.status(STATUS),
     show.status(DOWN),
     show.up(STATUS, PROOF),
-    show.processes(SEEN),
+    views.ps(SEEN),
+    views.fds(SEEN),
+    views.sockets(SEEN),
     show.things([Thing("container", "demo-server-1", "d" * 64, "demo")], "Removed"),
     show.things([], "Removed"),
     show.findings([Finding("engine", "FAIL", "no answer", "start it")]),
@@ -78,15 +80,6 @@ def printed(content: RenderableType, *, encoding: str = "utf-8", width: int = 11
 def test_everything_fits_every_console(content: RenderableType, encoding: str) -> None:
     """Also one that has no box-drawing characters, and one of 40 columns: no line is longer."""
     assert all(len(line) <= 40 for line in printed(content, encoding=encoding, width=40).splitlines())
-
-
-def test_a_zombie_cannot_be_missed() -> None:
-    """In capitals without colour, in red with it; the process that serves shows its connection."""
-    words = printed(show.processes(SEEN))
-    assert "8 ZOMBIE" in words
-    assert "172.18.0.4:50000" in next(line for line in words.splitlines() if " 9 " in line)
-    assert "waiting to be accepted: 172.18.0.5:50001" in words
-    assert "\x1b[1;31mZOMBIE" in printed(show.processes(SEEN), colour=True)
 
 
 def test_the_proof_names_who_holds_what() -> None:

@@ -1,4 +1,7 @@
-"""Every model under bad company for a while: afterwards everything is where it was."""
+"""Every model under bad company for a while: afterwards everything is where it was.
+
+FORKLAB_SOAK=3600 makes it an hour for each model.
+"""
 
 import contextlib
 import os
@@ -7,6 +10,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +22,8 @@ from tests.unit.serving import MODELS, Server, hear, say, serving
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server runs in Linux containers")
 
 ROUNDS = 150
+SECONDS = float(os.environ.get("FORKLAB_SOAK", "0"))
+"""At least so many of each."""
 RESET = struct.pack("ii", 1, 0)
 
 
@@ -75,21 +81,31 @@ def resident(server: Server) -> int:
     return int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
 
 
+def mappings(server: Server) -> int:
+    """How many mappings the main process has."""
+    return len(Path(f"/proc/{server.process.pid}/maps").read_text().splitlines())
+
+
 @pytest.mark.parametrize("words", [*((model,) for model in MODELS), ("fork", "--spare", "4")], ids=" ".join)
 def test_bad_company_leaves_nothing(words: tuple[str, ...], tmp_path: Path) -> None:
     """After resets, slow readers and killed children: descriptors, processes and memory as before, and it serves."""
     rude = random.Random(9190)
     with serving(tmp_path, *words, pool=4 if "--spare" in words else None) as server:
-        for guest in COMPANY:
+        for guest in [*COMPANY, *rude.choices(COMPANY, k=ROUNDS // 3)]:
             guest(server)
         until(lambda: len(server.children()) == server.pool, "quiet after the first round")
         until(lambda: not any(target.startswith("socket") for target in clients_of(server)), "no client's socket")
-        before, memory = server.descriptors(), resident(server)
-        for _ in range(ROUNDS):
+        before, memory, mapped = server.descriptors(), resident(server), mappings(server)
+        end = time.monotonic() + SECONDS
+        rounds = 0
+        while rounds < ROUNDS or time.monotonic() < end:
             rude.choice(COMPANY)(server)
+            rounds += 1
         until(lambda: server.descriptors() == before, "the descriptors are as before")
         until(lambda: list(server.children().values()) == ["S"] * server.pool, "only idle workers, no zombie")
         assert resident(server) < 1.2 * memory
+        assert mappings(server) <= mapped + 8  # an arena of an allocator, and stacks of threads that glibc keeps
+        print(f"{rounds} guests; {len(before)} descriptors, {mapped} mappings, {memory} -> {resident(server)} pages")
         polite(server)
 
 

@@ -1,0 +1,28 @@
+"""threading_tcpserver.py PORT: socketserver.ThreadingTCPServer, what CPython offers for a thread a connection.
+
+Set as a user with many clients must set it: the backlog is 5 otherwise.
+"""
+
+import socketserver
+import sys
+
+
+class Echo(socketserver.BaseRequestHandler):
+    """Sends back each byte."""
+
+    def handle(self) -> None:
+        """Echo until the client's FIN."""
+        while data := self.request.recv(65536):
+            self.request.sendall(data)
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """For many clients at once."""
+
+    request_queue_size = 4096
+    allow_reuse_address = True
+    daemon_threads = True
+
+
+with Server(("", int(sys.argv[1])), Echo) as server:
+    server.serve_forever()

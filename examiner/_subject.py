@@ -1,0 +1,429 @@
+"""A server under examination: started fresh, watched from outside, stopped and let go, gone afterwards."""
+
+import contextlib
+import errno
+import os
+import resource
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from examiner import _jail, _strace
+from examiner._connection import Connection
+from probe import sockets as tcp
+from probe.processes import DETAILS, PROC, TICKS, look, parse_stat
+
+ADDRESS = "127.0.0.1"
+
+GRACE = 2.0
+"""Seconds of the subject's own time until something that should happen has not happened."""
+START_GRACE = 5.0
+"""The same for the way from exec to listen(2): a Python program reads its modules first."""
+SMALL_BUFFER, SMALL_SEGMENT = 32 << 10, 1400
+"""Bytes."""
+MOST = 6
+"""Times the grace: then patience ends also for a subject that always runs."""
+
+Process = dict[str, Any]
+"""As ``probe.processes.parse_stat`` has it: pid, ppid, state, name, start, threads, cpu."""
+
+_PAUSE = 0.002
+_LONGEST_PAUSE = 0.02
+_MOST_PAUSES = 3
+
+
+class DoesNotListen(Exception):
+    """The subject did not start to listen on its port; the message says what it did instead.
+
+    ``evidence`` are lines for the report: where else it listens, its last words.
+    """
+
+    def __init__(self, words: str, evidence: list[str]) -> None:
+        super().__init__(words)
+        self.evidence = evidence
+
+
+@dataclass(frozen=True)
+class Program:
+    """How a subject is started: ``words`` with ``{port}``, and a client's with ``{host}``, in a copy of ``folder``."""
+
+    words: tuple[str, ...]
+    folder: Path
+
+    def command(self, port: int) -> list[str]:
+        """The words for one port."""
+        return [word.replace("{host}", ADDRESS).replace("{port}", str(port)) for word in self.words]
+
+
+class Subject:
+    """One run of a subject.
+
+    Attributes:
+        pid: its first process, which is our child: its number stays its own until :meth:`end`.
+        port: where it was told to listen.
+        folder: where it was started, and may write.
+        adopted: orphans of its tree that have become ours so far: nobody of it waits for them.
+    """
+
+    def __init__(
+        self, program: Program, folder: Path, user: _jail.User, port: int, limits: _jail.Limits | None = None
+    ) -> None:
+        """Start it and wait until it listens.
+
+        Raises:
+            DoesNotListen: it does not.
+        """
+        self.port, self.folder, self._user = port, folder, user
+        self._helpers: set[int] = set()
+        self._frozen: set[int] = set()
+        self._over = False
+        self.adopted: set[int] = set()
+        try:
+            user.make_folder(folder, program.folder)
+            self._launch(program.command(port), folder, limits)
+        except OSError as error:
+            name = program.command(port)[0]
+            raise DoesNotListen(f"it cannot be started: {name}: {error.strerror or error}", []) from None
+        except subprocess.SubprocessError as error:
+            raise DoesNotListen(f"it cannot be started: {error}", []) from None
+        self._await_start()
+
+    def _launch(self, words: list[str], folder: Path, limits: _jail.Limits | None) -> None:
+        self._process = _jail.start(words, folder, self._user, limits)
+        self.pid = self._process.pid
+        assert self._process.stdout
+        self._output = _jail.Output(self._process.stdout.fileno())
+
+    def _await_start(self) -> None:
+        if not self.eventually(lambda: self.listens() or not self.alive(), START_GRACE) or not self.listens():
+            trouble = self._why_not()
+            self.end()
+            raise trouble
+
+    def alive(self) -> bool:
+        """Whether its first process has not ended. It is only looked at, so its number stays its own (waitid(2))."""
+        if self._over:
+            return False
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+    def status(self) -> str:
+        """How its first process ended, in words."""
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return "it runs"
+        if ended.si_code == os.CLD_EXITED:
+            return f"it ended with exit status {ended.si_status}"
+        return f"it was killed by {signal.Signals(ended.si_status).name}"
+
+    def said(self) -> list[str]:
+        """The last lines that it wrote to standard output and standard error."""
+        return [line for line in self._output.text(ended=not self.alive()).splitlines() if line.strip()][-10:]
+
+    # Time.
+
+    def eventually(self, true: Callable[[], object], seconds: float = GRACE) -> bool:
+        """Poll until ``true()``; False when it has not become so within ``seconds`` of the subject's own time.
+
+        A moment counts when no process of the subject was running or about to run: then it had nothing more to do for
+        what we wait for, however busy the machine is. A moment in which we ourselves were kept from running counts
+        little. A subject that always runs gets ``MOST`` times as long.
+        """
+        waited, pause, before = 0.0, _PAUSE, time.monotonic()
+        deadline = before + MOST * seconds
+        while not true():
+            if waited >= seconds or time.monotonic() > deadline:
+                return bool(true())
+            time.sleep(pause)
+            idle, now = not self.runs(), time.monotonic()
+            if idle:
+                waited += min(now - before, _MOST_PAUSES * pause)
+            before, pause = now, min(1.5 * pause, _LONGEST_PAUSE)
+        return True
+
+    def runs(self) -> bool:
+        """Whether a process of it runs, is about to, or waits for a disk, or for strace at a call (t)."""
+        return any(
+            process["state"] in "RD" or (process["state"] == "t" and pid not in self._frozen)
+            for pid, process in self.tree().items()
+        )
+
+    def at_rest(self, seconds: float = 0.3, most: float = MOST * GRACE) -> bool:
+        """Whether it comes to rest: for so long no process begins, ends, or is woken (voluntary context switches).
+
+        Args:
+            seconds: how long nothing must happen.
+            most: seconds after which a subject that does not is given up.
+        """
+        seen, since = self._switches(), time.monotonic()
+        deadline = time.monotonic() + most
+        while time.monotonic() < deadline:
+            time.sleep(_LONGEST_PAUSE)
+            now = self._switches()
+            if now != seen or self.runs():
+                seen, since = now, time.monotonic()
+            elif time.monotonic() - since >= seconds:
+                return True
+        return False
+
+    def _switches(self) -> dict[int, str]:
+        return {pid: self.field(pid, "voluntary_ctxt_switches") for pid in self.tree()}
+
+    # Processes.
+
+    def tree(self) -> dict[int, Process]:
+        """Its processes: the first one, the descendants of that, and orphans of theirs, zombies too.
+
+        The examiner is their subreaper, so an orphan is our child (prctl(2)). Of orphans that have ended it takes care.
+        """
+        children: dict[int, list[Process]] = {}
+        for process in _jail.table().values():
+            children.setdefault(process["ppid"], []).append(process)
+        found = [each for each in children.get(os.getpid(), []) if each["pid"] not in self._helpers]
+        for process in found:
+            found += children.get(process["pid"], [])
+        orphans = [each for each in found if each["ppid"] == os.getpid() and each["pid"] != self.pid]
+        self.adopted.update(orphan["pid"] for orphan in orphans)
+        for orphan in orphans:
+            if orphan["state"] == "Z":
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(orphan["pid"], os.WNOHANG)
+                found.remove(orphan)
+        return {process["pid"]: process for process in sorted(found, key=lambda each: each["pid"])}
+
+    def children(self) -> dict[int, Process]:
+        """The children of its first process, zombies too."""
+        return {pid: each for pid, each in self.tree().items() if each["ppid"] == self.pid}
+
+    def living(self) -> dict[int, Process]:
+        """Its processes but the first, without zombies."""
+        return {pid: each for pid, each in self.tree().items() if pid != self.pid and each["state"] not in "ZX"}
+
+    def zombies(self) -> dict[int, Process]:
+        """Those of its processes that have ended and whose parent, another one of it, has not waited for them."""
+        return {pid: each for pid, each in self.tree().items() if each["state"] == "Z" and pid != self.pid}
+
+    def field(self, pid: int, name: str) -> str:
+        """A field of /proc/PID/status, empty when the process has gone."""
+        try:
+            lines = Path(PROC, str(pid), "status").read_text().splitlines()
+        except OSError:
+            return ""
+        return next((line.partition(":")[2].strip() for line in lines if line.startswith(f"{name}:")), "")
+
+    def catches(self, number: int) -> bool:
+        """Whether the first process has a handler for a signal (SigCgt of proc_pid_status(5))."""
+        return bool(int(self.field(self.pid, "SigCgt") or "0", 16) >> (number - 1) & 1)
+
+    def sleeps_in(self, pid: int) -> str:
+        """The kernel's function in which a process sleeps; empty when it runs, or the kernel does not tell."""
+        found = look(pid, frozenset({"waits"}))
+        return str(found.process["wait_channel"] or "") if found else ""
+
+    def descriptors(self, pid: int) -> list[dict[str, Any]]:
+        """What a process holds, as ``probe.processes.descriptors`` has it."""
+        found = look(pid, frozenset(DETAILS) - {"memory", "waits", "signals"})
+        return found.descriptors if found else []
+
+    # Sockets.
+
+    def holders(self) -> dict[int, set[int]]:
+        """Which of its processes hold each socket: PIDs by inode."""
+        found: dict[int, set[int]] = {}
+        for pid in self.tree():
+            seen = look(pid, frozenset())
+            for held in seen.descriptors if seen else []:
+                found.setdefault(held["inode"], set()).add(pid)
+        return found
+
+    def sockets(self) -> list[dict[str, Any]]:
+        """The TCP sockets on its port, its own ends only, as ``probe.sockets`` has them."""
+        return [row for row in tcp.sockets() if row["local"].endswith(f":{self.port}")]
+
+    def held_by(self, connection: Connection) -> set[int]:
+        """Its processes that hold the connection's other end; none while it waits in the backlog."""
+        inodes = {row["inode"] for row in self.sockets() if row["remote"] == connection.local and row["inode"]}
+        held = self.holders()
+        return set().union(*(held.get(inode, set()) for inode in inodes))
+
+    def unread(self, connection: Connection) -> int:
+        """Bytes that wait in the connection's other end until the subject reads them; 0 when that end has gone."""
+        return sum(row["rx_queue"] for row in self.sockets() if row["remote"] == connection.local)
+
+    def listener(self) -> dict[str, Any] | None:
+        """The row of its LISTEN socket on the port, one that it holds itself."""
+        rows = [row for row in self.sockets() if row["state"] == tcp.LISTEN]
+        held = self.holders() if rows else {}
+        return next((row for row in rows if row["inode"] in held), None)
+
+    def listens(self) -> bool:
+        """Whether it listens on the port. Read, not tried: a connection would make it fork."""
+        return self.listener() is not None
+
+    def connect(self, *, small: bool = False) -> Connection:
+        """A client's connection; the kernel completes it, whether or not the subject accepts (listen(2)).
+
+        Args:
+            small: with buffers that are full soon, on both sides: that of the subject grows with the segments' size,
+                which on a loopback is 64 KiB (tcp(7), TCP_MAXSEG, tcp_wmem).
+
+        Raises:
+            OSError: it is refused, or the backlog is full.
+        """
+        wire = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            if small:
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
+                wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SMALL_SEGMENT)
+            wire.settimeout(GRACE)
+            wire.connect((ADDRESS, self.port))
+        except OSError:
+            wire.close()
+            raise
+        return Connection(wire, self.eventually)
+
+    # What is done to it.
+
+    def kill(self, number: int, pid: int | None = None) -> None:
+        """Send a signal to its first process, or to another of its tree."""
+        os.kill(pid or self.pid, number)
+
+    def stop(self) -> bool:
+        """Stop its first process (SIGSTOP); whether it stands still."""
+        os.kill(self.pid, signal.SIGSTOP)
+        return self.eventually(lambda: self._state() == "T")
+
+    def go_on(self) -> None:
+        """Let it go on (SIGCONT)."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def _state(self) -> str:
+        return str(self.tree().get(self.pid, {}).get("state", ""))
+
+    @contextmanager
+    def frozen(self, pids: Iterable[int] = ()) -> Iterator[None]:
+        """Stop some of its processes, or all of them, for the time of the block.
+
+        Raises:
+            OSError: one of them has ended, or does not stop.
+        """
+        chosen = set(pids) or {pid for pid, process in self.tree().items() if process["state"] not in "ZX"}
+        try:
+            self._frozen |= chosen
+            for pid in chosen:
+                os.kill(pid, signal.SIGSTOP)
+            if not self.eventually(lambda: all(self.tree().get(pid, {}).get("state") in ("T", "t") for pid in chosen)):
+                raise OSError(errno.EBUSY, f"processes {sorted(chosen)} do not stop")
+            yield
+        finally:
+            self._frozen -= chosen
+            for pid in chosen:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    def spinning(self, seconds: float = 0.3) -> dict[int, float]:
+        """Which of its processes never sleep, and the processor time in seconds that each used meanwhile.
+
+        A thread was seen running at every look, until its process had used so many ``seconds`` of the processor, or
+        patience ended: that is so for a loop without a pause, however little a busy machine lets it run, and for
+        nothing else.
+        """
+        awake = self._awake()
+        began = {pid: process["cpu"] for pid, process in self.tree().items()}
+        deadline = time.monotonic() + MOST * GRACE
+        while awake:
+            time.sleep(_LONGEST_PAUSE)
+            awake &= self._awake()
+            tree = self.tree()
+            used = {pid: tree[pid]["cpu"] - began[pid] for pid, _ in awake if pid in tree and pid in began}
+            enough = seconds if time.monotonic() < deadline else 1 / TICKS
+            if found := {pid: cpu for pid, cpu in used.items() if cpu >= enough}:
+                return found
+        return {}
+
+    def _awake(self) -> set[tuple[int, int]]:
+        """Its threads that run or are about to: process and thread."""
+        found = set()
+        for pid in self.tree():
+            for file in Path(PROC, str(pid), "task").glob("*/stat"):
+                with contextlib.suppress(OSError, ValueError):  # it has just ended
+                    thread = parse_stat(file.read_bytes())
+                    found |= {(pid, thread["pid"])} if thread["state"] == "R" else set()
+        return found
+
+    def limit(self, which: int, soft: int | None, pid: int | None = None) -> bool:
+        """Change a soft limit of a running process (prlimit(2)), as its own user: we lack CAP_SYS_RESOURCE.
+
+        None is what it was at the start.
+        """
+        soft = _jail.LIMITS[which][0] if soft is None else soft
+        target = pid or self.pid
+
+        def change() -> None:
+            resource.prlimit(target, which, (soft, resource.prlimit(target, which)[1]))
+
+        return self._user.run(change)
+
+    @contextmanager
+    def traced(self, *, calls: str = "", pids: tuple[int, ...] = (), inject: str = "") -> Iterator[_strace.Trace]:
+        """Record its calls with strace, from now to the end of the block; then ``trace.calls()`` has them.
+
+        Args:
+            calls: which, as ``strace -e trace=`` takes it; none: all.
+            pids: of which processes, and whatever they fork; none: of all that are there.
+            inject: a fault or a delay in some of them, as ``strace -e inject=`` takes it; name them in ``calls``, too.
+
+        Raises:
+            _strace.CannotTrace: strace did not attach.
+        """
+        with _strace.attached(pids or tuple(self.tree()), calls, inject) as trace:
+            self._helpers.add(trace.tracer)
+            try:
+                yield trace
+            finally:
+                self._helpers.discard(trace.tracer)
+
+    def end(self) -> None:
+        """Kill all of it and wait until nothing is left.
+
+        Raises:
+            _jail.StillThere: something is.
+        """
+        if self._over:
+            return
+        deadline = time.monotonic() + _jail.GONE_SECONDS
+        while self.tree().keys() - ({self.pid} if not self.alive() else set()):
+            self._user.sweep()
+            for pid, process in self.tree().items():
+                if process["state"] not in "ZX":
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, signal.SIGKILL)
+            if time.monotonic() > deadline:
+                raise _jail.StillThere(f"processes {sorted(self.tree())} do not end")
+            time.sleep(_PAUSE)
+        self._over = True
+        self._process.wait()
+        self._output.text(ended=True)
+        assert self._process.stdout
+        self._process.stdout.close()
+        self._user.sweep()
+
+    def _why_not(self) -> DoesNotListen:
+        """What it did instead of listening."""
+        said = [f"it said: {line}" for line in self.said()] or ["it said nothing"]
+        held = self.holders()
+        others = [row["local"] for row in tcp.sockets() if row["state"] == tcp.LISTEN and row["inode"] in held]
+        if not self.alive():
+            return DoesNotListen(f"{self.status()} before it listened on port {self.port}", said)
+        if others:
+            words = f"it listens on {', '.join(others)}, not on port {self.port}, which it was given"
+            return DoesNotListen(words, said)
+        where = self.sleeps_in(self.pid)
+        sleeps = f"; it sleeps in {where}" if where else "; it never comes to rest" if self.runs() else ""
+        return DoesNotListen(f"it runs, but does not listen on port {self.port}{sleeps}", said)

@@ -1,0 +1,1 @@
+"""The checks, one a file; see examiner/__init__.py."""

@@ -1,0 +1,5 @@
+"""Grades a server that somebody wrote: hands it to the examiner in a container, and reports what that found.
+
+``submission.py`` packs it, ``container.py`` runs the examiner, ``conduct.py`` is one run from beginning to end,
+``outcome.py`` what came of it, ``terminal.py`` shows it. Nothing here runs anything of the submission.
+"""

@@ -1,0 +1,133 @@
+"""Examines the examiner: each flaw must fail its own check and no other, each good twin none."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from forklab import show
+from forklab.errors import UsageError
+from forklab.grade import flaws
+from forklab.grade.catalogue import CLIENT
+from forklab.grade.conduct import Wish, grade
+from forklab.grade.flaws import Flaw
+from forklab.lab import Lab
+from forklab.registry import CHECKS
+from protocol import exits, verdicts
+
+_LETTERS = {
+    verdicts.PASS: ".",
+    verdicts.FAIL: "F",
+    verdicts.WARN: "w",
+    verdicts.INFO: "i",
+    verdicts.SKIP: "-",
+    verdicts.INCONCLUSIVE: "?",
+    verdicts.ERROR: "E",
+}
+
+
+@dataclass
+class Row:
+    """One server of the matrix: the verdict of each check, and what is not as it must be."""
+
+    flaw: Flaw
+    found: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def wrong(self) -> list[str]:
+        """In words."""
+        fails, allowed = self.flaw.fails, {*self.flaw.fails, *self.flaw.also}
+        found = (verdicts.FAIL, verdicts.WARN, verdicts.INFO)
+        missed = [check for check in fails if self.found.get(check) not in found]
+        bad = (verdicts.FAIL, verdicts.ERROR)
+        more = [check for check, word in self.found.items() if word in bad and check not in allowed]
+        return [f"{check} is {self.found.get(check, 'not run')}" for check in missed + more]
+
+
+def choose(only: str) -> list[Flaw]:
+    """All flaws and twins, or those of one check: the flaws that it must find, and their kind of twin.
+
+    Raises:
+        UsageError: there is no such check.
+    """
+    known = flaws.known()
+    if not only:
+        return known
+    check = CHECKS.check(only)
+    found = [flaw for flaw in known if check in flaw.fails]
+    if not found:
+        raise UsageError(f"there is no flaw yet that {check} must find; see tests/flawed/")
+    services = {flaw.service for flaw in found}
+    return [flaw for flaw in known if (not flaw.fails and flaw.service in services) or flaw in found]
+
+
+def run(lab: Lab, chosen: list[Flaw], only: str, tell: Callable[[Row], None]) -> list[Row]:
+    """Grade each one; ``tell`` gets each row as it is complete.
+
+    Raises:
+        LabError: the examiner broke.
+    """
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for flaw in chosen:
+            path = Path(folder) / flaw.file_name
+            path.write_text(flaw.program, encoding="utf-8", newline="\n")
+            client = flaw.service == CLIENT
+            service = "echo" if client else flaw.service
+            wish = Wish.of(run="", service=service, model="any", check=only, core=False, client=client)
+            outcome = grade(lab, path, wish, lambda event: None)
+            rows.append(Row(flaw, {each["id"]: each["verdict"] for each in outcome.results}))
+            tell(rows[-1])
+    return rows
+
+
+def document(rows: list[Row]) -> dict[str, Any]:
+    """For ``--json``."""
+    return {
+        "rows": [
+            {
+                "name": row.flaw.name,
+                "language": row.flaw.language,
+                "fails": row.flaw.fails,
+                "verdicts": row.found,
+                "wrong": row.wrong,
+            }
+            for row in rows
+        ]
+    }
+
+
+def exit_code(rows: list[Row]) -> int:
+    """1 if something is not as it must be."""
+    return exits.FAILED if any(row.wrong for row in rows) else exits.OK
+
+
+def line(row: Row) -> str:
+    """One row as it is said while the others still run."""
+    return f"{row.flaw.language} {row.flaw.name}: {'; '.join(row.wrong) or 'as it must be'}"
+
+
+def report(rows: list[Row]) -> RenderableType:
+    """The matrix: servers by checks, one letter each."""
+    checks = sorted({check for row in rows for check in row.found})
+    table = show.listing("", "", *(str(number) for number in range(1, len(checks) + 1)), "")
+    for row in rows:
+        cells = [_cell(row, check) for check in checks]
+        wrong = Text("; ".join(row.wrong), style="bold red")
+        table.add_row(Text(f"{row.flaw.language} {row.flaw.name}"), *cells, wrong)
+    names = "\n".join(f"{number:>3} {check}" for number, check in enumerate(checks, 1))
+    letters = ", ".join(f"{letter} {word}" for word, letter in _LETTERS.items())
+    bad = sum(bool(row.wrong) for row in rows)
+    verdict = show.verdict(verdicts.FAIL if bad else verdicts.PASS)
+    last = Text.assemble(verdict, f"  {len(rows)} servers, {bad} of them not as they must be")
+    return Group(table, Text(names), Text(letters), last)
+
+
+def _cell(row: Row, check: str) -> Text:
+    word = row.found.get(check, "")
+    style = "bold red" if any(wrong.startswith(f"{check} is") for wrong in row.wrong) else ""
+    return Text(_LETTERS.get(word, " "), style=style)

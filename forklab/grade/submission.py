@@ -1,0 +1,122 @@
+"""What is graded: a file or a folder of this computer, packed for the examiner. Nothing of it is run here."""
+
+import io
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from forklab.errors import UsageError
+
+MOST_BYTES = 16 << 20
+"""Of all files together with their headers in the tar; the examiner takes no more."""
+MOST_FILES = 2000
+
+LEFT_OUT = {".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".idea", ".vscode"}
+"""Folders that are no part of a program."""
+
+SOURCES = {".c", ".h", ".cc", ".cpp", ".hpp", ".py"}
+_MOST_LINES = 3
+_LONGEST_LINE = 100
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A program to grade.
+
+    Attributes:
+        path: as the user gave it.
+        main: the file to compile or to start; empty: the folder's Makefile or CMakeLists.txt says how.
+        files: what is in it, by the name that it has in there.
+    """
+
+    path: Path
+    main: str
+    files: dict[str, Path]
+
+    @classmethod
+    def at(cls, path: Path) -> "Submission":
+        """What is there.
+
+        Raises:
+            UsageError: there is nothing that could be graded.
+        """
+        if path.is_file():
+            return cls(path, path.name, {path.name: path})
+        if not path.is_dir():
+            raise UsageError(f"there is no {path}; grade takes a .c or .py file, an executable, or a folder")
+        files = dict(_walk(path))
+        if not files:
+            raise UsageError(f"the folder {path} is empty; grade takes a .c or .py file, an executable, or a folder")
+        return cls(path, "", files)
+
+    def packed(self) -> bytes:
+        """A tar of it: the same bytes for the same content, whoever packs it where.
+
+        Raises:
+            UsageError: it is too large, or cannot be read.
+        """
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            for name, file in sorted(self.files.items()):
+                try:
+                    member = tar.gettarinfo(file, name)
+                    member.uid = member.gid = member.mtime = 0
+                    member.uname = member.gname = ""
+                    self._check(buffer.tell() + member.size)
+                    if member.isreg():
+                        with file.open("rb") as content:
+                            tar.addfile(member, content)
+                    elif member.issym():
+                        tar.addfile(member)
+                except OSError as error:
+                    raise UsageError(f"cannot read {file}: {error.strerror or error}") from None
+        self._check(buffer.tell())
+        return buffer.getvalue()
+
+    def _check(self, size: int) -> None:
+        if size > MOST_BYTES:
+            raise UsageError(
+                f"{self.path} has more than {MOST_BYTES >> 20} MiB; leave out what is no part of the program"
+            )
+
+    def lines(self, pattern: str) -> list[str]:
+        """The first lines of its sources that fit: ``name:number: text``."""
+        wanted = re.compile(pattern)
+        found = []
+        for name, file in sorted(self.files.items()):
+            if file.suffix in SOURCES and file.is_file() and not file.is_symlink():
+                text = file.read_text(encoding="utf-8", errors="replace")
+                code = _without_comments(text, file.suffix)
+                for number, (line, shown) in enumerate(zip(code.splitlines(), text.splitlines(), strict=False), 1):
+                    if wanted.search(line):
+                        found.append(f"{name}:{number}: {shown.strip()[:_LONGEST_LINE]}")
+        return found[:_MOST_LINES]
+
+
+def _without_comments(text: str, suffix: str) -> str:
+    """The same lines; what only looks like a comment, in a string, is lost too, which a hint can bear."""
+    if suffix == ".py":
+        return re.sub(r"#.*", "", text)
+    blank = re.sub(r"/\*.*?\*/", lambda found: "\n" * found[0].count("\n"), text, flags=re.DOTALL)
+    return re.sub(r"//.*", "", blank)
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Every file and link below a folder; links are not followed.
+
+    Raises:
+        UsageError: there are too many.
+    """
+    count, waiting = 0, [folder]
+    while waiting:
+        for path in sorted(waiting.pop().iterdir()):
+            if path.is_dir() and not path.is_symlink():
+                if path.name not in LEFT_OUT:
+                    waiting.append(path)
+                continue
+            count += 1
+            if count > MOST_FILES:
+                raise UsageError(f"{folder} has more than {MOST_FILES} files; is it the folder of one submission?")
+            yield path.relative_to(folder).as_posix(), path

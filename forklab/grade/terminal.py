@@ -1,0 +1,106 @@
+"""A grading for a person: what failed first, with its evidence and how to mend it; what passed in one line."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from forklab import show
+from forklab.grade.catalogue import Check, groups
+from forklab.grade.outcome import Outcome
+from protocol import verdicts
+
+_TITLES = {
+    verdicts.FAIL: "failed",
+    verdicts.ERROR: "the examiner failed",
+    verdicts.WARN: "allowed, not good",
+    verdicts.INCONCLUSIVE: "inconclusive",
+    verdicts.INFO: "worth knowing",
+    verdicts.PASS: "passed",
+    verdicts.SKIP: "does not apply",
+}
+
+
+class Progress:
+    """Says each result as it comes, on a terminal and beside one."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._console, self._total, self._done = console, total, 0
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """An event of the examiner."""
+        if event["event"] == "model":
+            self._say(f"it serves as {event['model']}; {self._total} checks")
+        elif event["event"] == "result":
+            self._done += 1
+            self._say(f"{self._done:>3} {event['verdict']:<12} {event['id']} ({event['seconds']:.1f} s)")
+
+    def _say(self, line: str) -> None:
+        self._console.print(f"grade: {line}", markup=False, soft_wrap=True)
+
+
+def report(outcome: Outcome) -> RenderableType:
+    """The whole report."""
+    parts: list[RenderableType] = []
+    for verdict in (verdicts.FAIL, verdicts.ERROR, verdicts.WARN):
+        parts += [_in_full(each, outcome.explained(each)) for each in outcome.having(verdict)]
+    for verdict in (verdicts.INCONCLUSIVE, verdicts.INFO):
+        parts += [_in_short(each) for each in outcome.having(verdict)]
+    for verdict in (verdicts.PASS, verdicts.SKIP):
+        if found := outcome.having(verdict):
+            names = ", ".join(each["id"] for each in found)
+            parts.append(Text.assemble(show.verdict(verdict), f"  {len(found)} {_TITLES[verdict]}: {names}"))
+    counts = [f"{len(found)} {_TITLES[word]}" for word in _TITLES if (found := outcome.having(word))]
+    line = f"{outcome.subject}: model {outcome.model}, score {outcome.score:g} of 100; {', '.join(counts)}"
+    return Group(*parts, Text(line, style="bold"))
+
+
+def _in_full(result: dict[str, Any], explained: Sequence[str]) -> RenderableType:
+    table = _grid()
+    rows = [
+        ("required", result["requirement"]),
+        ("expected", result["expected"]),
+        ("actual", result["actual"]),
+        *(("evidence" if number == 0 else "", line) for number, line in enumerate(result["evidence"])),
+        ("first", f"mend {' and '.join(explained)}, from which this may follow" if explained else ""),
+        ("likely", result["cause"]),
+        ("mend", result["mend"]),
+        ("again", result["replay"]),
+    ]
+    return Group(_heading(result), Padding(_filled(table, rows), (0, 0, 1, 2)))
+
+
+def _in_short(result: dict[str, Any]) -> RenderableType:
+    rows = [("", result["actual"]), *(("", line) for line in result["evidence"]), ("again", result["replay"])]
+    return Group(_heading(result), Padding(_filled(_grid(), rows), (0, 0, 1, 2)))
+
+
+def _heading(result: dict[str, Any]) -> Text:
+    return Text.assemble(show.verdict(result["verdict"]), "  ", (result["id"], "bold"))
+
+
+def _grid() -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
+def _filled(table: Table, rows: Iterable[tuple[str, str]]) -> Table:
+    for name, value in rows:
+        if value:
+            table.add_row(Text(name, style="dim"), Text(value))
+    return table
+
+
+def checks(known: Sequence[Check]) -> RenderableType:
+    """All checks, in their groups."""
+    table = _grid()
+    for group, members in groups(known).items():
+        table.add_row(Text(group, style="bold"), "")
+        for check in members:
+            table.add_row(Text(f"  {check.id}"), Text(check.summary))
+    return table

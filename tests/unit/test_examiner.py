@@ -1,0 +1,248 @@
+"""The examiner without a container: what it finds in real programs, and the parts that decide by themselves.
+
+It runs as whoever runs the tests: as root with a user for each lane, else as one and the same user.
+"""
+
+import os
+import re
+import resource
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from examiner import _check, _strace
+from examiner._exam import Exam, Failed, Inconclusive, Lane, Skipped
+from examiner._subject import Program
+from forklab.grade import catalogue, flaws
+from protocol import verdicts
+from tests.deadline import until
+from tests.unit.examining import examine, examiner
+
+FLAWS = {(flaw.language, flaw.name): flaw for flaw in flaws.known()}
+needs_gcc = pytest.mark.skipif(not shutil.which("gcc"), reason="no compiler here; tests/lab has one")
+
+
+def submit(tmp_path: Path, language: str, name: str) -> Path:
+    """A flaw or a twin as a file."""
+    flaw = FLAWS[language, name]
+    path = tmp_path / flaw.file_name
+    path.write_text(flaw.program)
+    return path
+
+
+def exam(tmp_path: Path, model: str = "fork") -> Exam:
+    """One of a program that is not started in these tests."""
+    program = Program(("./server", "{port}"), tmp_path)
+    return Exam(program, Lane.number(0, tmp_path, None), service="echo", demanded="any", model=model)
+
+
+def check_of(run: object, **words: object) -> _check.Check:
+    """A check with this function."""
+    return _check.Check("r", "ref", "e", "cause", "mend", run, **words)  # type: ignore[arg-type]
+
+
+def test_a_good_server_in_python_fails_nothing(tmp_path: Path) -> None:
+    """Its model is told, and every check that applies passes."""
+    found = examine(
+        submit(tmp_path, "python", "fork.py"), "--checks", "listens,echo-bytes,concurrent,process-per-client"
+    )
+    assert found["model"] == "fork"
+    assert set(found["verdicts"].values()) == {verdicts.PASS}
+
+
+def test_one_wait_for_five_children_is_one_finding(tmp_path: Path) -> None:
+    """Four zombies stay in reap-burst; neither reap-one nor reap-never says anything."""
+    found = examine(submit(tmp_path, "python", "reap-burst"), "--checks", "reap-one,reap-burst,reap-never")
+    assert found["verdicts"] == {"reap-one": "PASS", "reap-burst": "FAIL", "reap-never": "PASS"}
+    (burst,) = (each for each in found["checks"] if each["id"] == "reap-burst")
+    assert burst["actual"] == "4 of 5 children stay zombies"
+    assert "os.waitpid(-1, os.WNOHANG)" in burst["mend"]
+
+
+def test_a_server_that_does_not_start_fails_listens_with_its_last_words(tmp_path: Path) -> None:
+    """The other checks are inconclusive: nothing was seen of what they ask."""
+    path = tmp_path / "server.py"
+    path.write_text("import sys\nsys.exit('usage: server.py HOST PORT')\n")
+    found = examine(path, "--checks", "listens,echo-bytes")
+    assert found["verdicts"] == {"listens": "FAIL", "echo-bytes": "INCONCLUSIVE"}
+    assert "exit status 1 before it listened" in found["checks"][0]["actual"]
+    assert found["checks"][0]["evidence"] == ["it said: usage: server.py HOST PORT"]
+
+
+@needs_gcc
+def test_what_does_not_compile_is_told_in_the_compilers_words(tmp_path: Path) -> None:
+    """As the FAIL of listens, with file and line."""
+    path = tmp_path / "server.c"
+    path.write_text("int main(void) { return nothing; }\n")
+    found = examine(path, "--checks", "listens")
+    assert found["verdicts"] == {"listens": "FAIL"}
+    assert "server.c does not compile" in found["checks"][0]["actual"]
+    assert any(line.startswith("server.c:1:") for line in found["checks"][0]["evidence"])
+
+
+def test_another_model_than_demanded_is_a_finding(tmp_path: Path) -> None:
+    """A fork server that should have been epoll."""
+    found = examine(submit(tmp_path, "python", "fork.py"), "--checks", "listens", "--model", "epoll")
+    assert found["verdicts"] == {"listens": "PASS", "model": "FAIL"}
+
+
+def test_a_good_client_fails_nothing(tmp_path: Path) -> None:
+    """Typed to, left alone, and left behind; nobody asks for its model."""
+    checks = "client-bytes,client-half-close,client-server-gone,client-waits-child"
+    found = examine(submit(tmp_path, "python", "client.py"), "--service", "client", "--checks", checks)
+    assert found["model"] == "unknown"
+    assert found["verdicts"] == dict.fromkeys(checks.split(","), "PASS"), found
+
+
+def test_a_client_that_closes_only_its_copy_sends_no_fin(tmp_path: Path) -> None:
+    """And the evidence names the process that keeps the connection open."""
+    flaw = submit(tmp_path, "python", "client-half-close")
+    found = examine(flaw, "--service", "client", "--checks", "client-half-close")
+    assert found["verdicts"] == {"client-half-close": "FAIL"}
+    assert "still hold the connection" in found["checks"][0]["actual"]
+
+
+def test_a_program_that_is_no_client_is_told_so(tmp_path: Path) -> None:
+    """A server does not connect; a check of servers does not apply."""
+    server = submit(tmp_path, "python", "fork.py")
+    run = ("--command", f"python3 {server.name} {{port}}", "--service", "client")
+    found = examine(server, *run, "--checks", "client-bytes,reap-one")
+    assert found["verdicts"] == {"client-bytes": "FAIL", "reap-one": "SKIP"}
+    assert "does not connect" in found["checks"][0]["actual"]
+
+
+def test_an_examiner_whose_input_ends_leaves_no_process(tmp_path: Path) -> None:
+    """Its host may have been killed: the subject and its children go with it."""
+    with examiner(submit(tmp_path, "python", "fork.py"), "--checks", "listens,concurrent,reap-burst") as run:
+        for event in run.events():
+            if event["event"] == "model":
+                break
+        run.stdin.close()
+        run.process.wait(60)
+        until(lambda: not belonging(run.folder), "no process of the subject is left")
+
+
+def belonging(folder: Path) -> list[str]:
+    """The processes whose working directory is below a folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            place = os.readlink(entry / "cwd")
+        except OSError:
+            continue
+        if place.startswith(str(folder)):
+            found.append(entry.name)
+    return found
+
+
+def test_what_is_done_to_a_subject_arrives(tmp_path: Path) -> None:
+    """It is stopped and goes on, its limit falls, its calls are recorded, and at the end nothing of it is left."""
+    shutil.copy(submit(tmp_path, "python", "fork.py"), tmp_path / "server.py")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        tmp_path.chmod(0o755)
+        source = folder / "source"
+        shutil.copytree(tmp_path, source)
+        lane = Lane.number(0, folder, 54_321 if os.geteuid() == 0 else None)
+        started = Exam(Program(("python3", "server.py", "{port}"), source), lane, service="echo", demanded="any")
+        try:
+            subject = started.start()
+            assert subject.stop()
+            assert subject.tree()[subject.pid]["state"] == "T"
+            subject.go_on()
+            assert subject.limit(resource.RLIMIT_NOFILE, 77)
+            limits = Path(f"/proc/{subject.pid}/limits").read_text()
+            assert re.search(r"^Max open files +77 +\d", limits, re.MULTILINE)
+            (client,) = started.clients(subject, 1)
+            assert len(subject.held_by(client)) == 1
+            if shutil.which("strace"):
+                with subject.traced(calls="recvfrom,sendto", pids=tuple(subject.held_by(client))) as trace:
+                    assert client.ask(b"traced\n") == b"traced\n"
+                assert any('"traced' in call.arguments for call in trace.calls())
+        finally:
+            started.close()
+        assert subject.tree() == {}
+        assert not subject.alive()
+
+
+def test_nothing_provoked_is_nothing_proven(tmp_path: Path) -> None:
+    """Neither a PASS nor a FAIL counts when the check never said that it provoked something."""
+
+    def fail(exam: Exam) -> str:
+        raise Failed("bad")
+
+    for run in (lambda exam: "well", fail):
+        assert _check.examine("x", check_of(run), exam(tmp_path)).verdict == verdicts.INCONCLUSIVE
+
+
+def test_a_fail_has_cause_and_mend_and_others_have_none(tmp_path: Path) -> None:
+    """The check's own, or those of the special case."""
+
+    def plain(exam: Exam) -> str:
+        exam.provoked(True, "it")
+        exam.expect(False, "bad")
+        return "well"
+
+    def special(exam: Exam) -> str:
+        exam.provoked(True, "it")
+        raise Failed("bad", cause="another")
+
+    def skipped(exam: Exam) -> str:
+        raise Skipped("no")
+
+    results = [_check.examine("x", check_of(run), exam(tmp_path)) for run in (plain, special, skipped)]
+    assert [(each.verdict, each.cause, each.mend) for each in results] == [
+        ("FAIL", "cause", "mend"),
+        ("FAIL", "another", "mend"),
+        ("SKIP", "", ""),
+    ]
+
+
+def test_what_could_not_be_brought_about_is_inconclusive(tmp_path: Path) -> None:
+    """With the words of what it was."""
+    with pytest.raises(Inconclusive, match="could not be brought about that a child ends"):
+        exam(tmp_path).provoked(False, "a child ends")
+
+
+@pytest.mark.parametrize(("model", "verdict"), [("fork", "PASS"), ("thread", "SKIP"), ("unknown", "INCONCLUSIVE")])
+def test_a_check_runs_only_for_its_models(tmp_path: Path, model: str, verdict: str) -> None:
+    """Where the model is not known, neither is whether it applies."""
+
+    def run(exam: Exam) -> str:
+        exam.provoked(True, "it")
+        return "well"
+
+    assert _check.examine("x", check_of(run, models=("fork",)), exam(tmp_path, model)).verdict == verdict
+
+
+def test_calls_are_read_from_strace() -> None:
+    """Whole ones, those in two halves, those that never return, and signals."""
+    text = """\
+7 1.5 accept(3, NULL, NULL) = ? ERESTARTSYS (To be restarted if SA_RESTART is set)
+7 1.6 --- SIGCHLD {si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid=9, si_uid=0} ---
+7 1.7 accept(3,  <unfinished ...>
+8 1.8 write(4, "a", 1) = -1 EPIPE (Broken pipe)
+7 1.9 <... accept resumed>NULL, NULL) = 5
+7 2.0 accept(3, NULL, NULL <unfinished ...>
+"""
+    calls = [(call.pid, call.name, call.value, call.error) for call in _strace.parse(text)]
+    assert calls == [
+        (7, "accept", None, "ERESTARTSYS"),
+        (7, "SIGCHLD", None, ""),
+        (7, "accept", 5, ""),
+        (8, "write", -1, "EPIPE"),
+        (7, "accept", None, ""),
+    ]
+
+
+def test_container_and_host_read_the_same_checks() -> None:
+    """What the host takes from the syntax is what Python makes of it."""
+    for check in catalogue.known():
+        here = _check.load(check.id)
+        for name in ("requirement", "reference", "expected", "cause", "mend", "group", "models", "services", "where"):
+            assert getattr(check, name) == getattr(here, name), f"{check.id}: {name}"
+        assert check.follows == here.follows
+    assert sorted(check.id for check in catalogue.known()) == _check.ids()

@@ -1,0 +1,141 @@
+"""The host's side of grading, without an engine: what is packed, what the outcome is worth, what is refused."""
+
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forklab.errors import LabError, UsageError
+from forklab.grade import flaws, selftest
+from forklab.grade.catalogue import Check
+from forklab.grade.conduct import Wish
+from forklab.grade.outcome import Outcome
+from forklab.grade.submission import MOST_BYTES, Submission
+from forklab.grade.terminal import report
+from forklab.show import console
+
+
+def check(name: str, group: str) -> Check:
+    """A check of which only this matters."""
+    return Check(name, "s", "r", "ref", "e", "c", "m", group)
+
+
+def outcome(**verdict: str) -> Outcome:
+    """One with a core check ``a``, a high one ``b``, and an advisory one ``c``."""
+    made = Outcome.of("server.c", [check("a", "core"), check("b", "high"), check("c", "advisory")])
+    for name, word in verdict.items():
+        blank: dict[str, Any] = dict.fromkeys(("requirement", "expected", "cause", "mend", "replay"), "")
+        made.results.append(
+            {**blank, "id": name, "verdict": word, "actual": f"{name} did", "evidence": [], "seconds": 0.1}
+        )
+    return made
+
+
+@pytest.mark.parametrize(
+    ("found", "score", "code"),
+    [
+        ({"a": "PASS", "b": "PASS", "c": "PASS"}, 100.0, 0),
+        ({"a": "PASS", "b": "FAIL"}, 60.0, 1),
+        ({"a": "WARN", "b": "SKIP", "c": "WARN"}, 100.0, 0),
+        ({"a": "PASS", "b": "INCONCLUSIVE"}, 60.0, 3),
+        ({"a": "PASS", "b": "INCONCLUSIVE", "c": "FAIL"}, 60.0, 1),
+        ({"a": "ERROR", "b": "PASS"}, 100.0, 4),
+        ({"a": "SKIP"}, 0.0, 0),
+    ],
+)
+def test_what_an_outcome_is_worth(found: dict[str, str], score: float, code: int) -> None:
+    """Core counts 3, high 2, advisory nothing; what was not seen earns nothing, what does not apply does not count."""
+    made = outcome(**found)
+    assert (made.score, made.exit_code) == (score, code)
+
+
+def test_the_report_begins_with_what_failed() -> None:
+    """Then what is inconclusive; what passed is one line."""
+    screen = console()
+    with screen.capture() as said:
+        screen.print(report(outcome(a="PASS", b="FAIL", c="INCONCLUSIVE")))
+    words = said.get()
+    assert words.index("FAIL  b") < words.index("INCONCLUSIVE  c") < words.index("PASS  1 passed: a")
+
+
+def test_a_folder_is_packed_without_what_is_no_part_of_it(tmp_path: Path) -> None:
+    """Neither .git nor compiled Python; the same bytes each time; a link stays a link."""
+    for name in ("Makefile", "src/a.c", ".git/config", "src/__pycache__/a.pyc"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "link").symlink_to("/etc/hostname")
+    packed = Submission.at(tmp_path).packed()
+    assert packed == Submission.at(tmp_path).packed()
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        assert sorted(tar.getnames()) == ["Makefile", "link", "src/a.c"]
+        assert tar.getmember("link").issym()
+
+
+def test_what_cannot_be_graded_is_refused(tmp_path: Path) -> None:
+    """Nothing there, an empty folder, too many bytes: one line each that says so."""
+    with pytest.raises(UsageError, match=r"there is no .*none"):
+        Submission.at(tmp_path / "none")
+    with pytest.raises(UsageError, match="is empty"):
+        Submission.at(tmp_path)
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(MOST_BYTES)
+    with pytest.raises(UsageError, match="more than 16 MiB"):
+        Submission.at(tmp_path / "large").packed()
+
+
+def test_the_lines_to_look_at_are_code(tmp_path: Path) -> None:
+    """Neither comments nor other files."""
+    (tmp_path / "a.c").write_text("/* waitpid(\n waitpid( */\nint x; // waitpid(\n  waitpid(-1, 0, 0);\n")
+    (tmp_path / "b.txt").write_text("waitpid(\n")
+    assert Submission.at(tmp_path).lines(r"waitpid\(") == ["a.c:4: waitpid(-1, 0, 0);"]
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        ({"run": "./server"}, "{port}"),
+        ({"run": "'{port}"}, "quot"),
+        ({"service": "chat"}, "echo, store, line"),
+        ({"model": "frok"}, "did you mean fork"),
+        ({"check": "reap-on"}, "did you mean reap-one"),
+        ({"check": "listens", "core": True}, "--core"),
+        ({"check": "client-bytes"}, "add --client"),
+        ({"check": "listens", "client": True}, "leave --client out"),
+        ({"model": "fork", "client": True}, "leave --service, --model and --core out"),
+    ],
+)
+def test_wrong_words_are_refused(words: dict[str, Any], wrong: str) -> None:
+    """With what would be right."""
+    given: dict[str, Any] = {"run": "", "service": "echo", "model": "any", "check": "", "core": False}
+    with pytest.raises(UsageError, match=wrong):
+        Wish.of(**{**given, **words})
+
+
+def test_a_flaw_is_a_change_of_its_twin() -> None:
+    """Each one differs from its twin, and names a check that it fails."""
+    known = flaws.known()
+    twins = {flaw.program for flaw in known if not flaw.fails}
+    for flaw in known:
+        assert not flaw.fails or flaw.program not in twins, flaw.name
+
+
+def test_a_change_that_does_not_fit_is_refused() -> None:
+    """What it takes away must be there once, and each line must say what it is."""
+    file = flaws.FOLDER / "c" / "x.diff"
+    assert flaws._change("a\nb\na\n", " b\n-a\n+c", file) == "a\nb\nc\n"
+    with pytest.raises(LabError, match="2 places"):
+        flaws._change("a\nb\na\n", "-a\n+c", file)
+    with pytest.raises(LabError, match="begins with"):
+        flaws._change("a\n", "a", file)
+
+
+def test_the_matrix_says_what_is_not_as_it_must_be() -> None:
+    """A check that missed its flaw, and one that tripped over another's; what may fail as well is no trouble."""
+    flaw = flaws.Flaw("x", "c", "s", "p", fails=("reap-one",), also=("reap-burst",))
+    row = selftest.Row(
+        flaw, {"reap-one": "PASS", "reap-burst": "FAIL", "listens": "FAIL", "concurrent": "INCONCLUSIVE"}
+    )
+    assert row.wrong == ["reap-one is PASS", "listens is FAIL"]
+    assert selftest.exit_code([row]) == 1
