@@ -96,10 +96,10 @@ class Running:
 
     def come_to_rest(self) -> None:
         """Wait until no more children are left than without clients; zombies that stay are counted as errors."""
-        until(lambda: self._at_rest() or not self.alive(), REST_SECONDS)
-        zombies = list(self.children().values()).count("Z")
-        if zombies:
-            self.errors["zombies"] = zombies
+        if not until(lambda: self._at_rest() or not self.alive(), REST_SECONDS):
+            zombies = list(self.children().values()).count("Z")
+            if zombies:
+                self.errors["zombies"] = zombies
         if not self.alive():
             self.errors["died"] = 1
 

@@ -14,6 +14,7 @@ else to do calls it without WNOHANG, and sleeps.
 import os
 import time
 
+from demos._kernel import state, until
 from demos._show import Show
 
 POLLS = 1000
@@ -60,5 +61,8 @@ def child(go_on: int, gate: int, code: int) -> int:
     if pid == 0:
         os.close(gate)
         os.read(go_on, 1)
-        os._exit(code)
+        try:
+            until(lambda: state(os.getppid()) == "S", "the parent sleeps")  # in its wait: it opens the gate before
+        finally:
+            os._exit(code)
     return pid
