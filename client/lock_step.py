@@ -10,9 +10,9 @@ One process does everything, one thing at a time. It is easy to follow, and it s
 
 A line is sent whole before anything is read back, so a long line could lock both ends for ever: the server, not
 read from, fills our receive buffer and blocks in send(); then it reads no more, its receive buffer fills too, and we
-block in send() as well (UNP 6.2 has the same with a batch). Units of at most 16 KiB cannot do that: even if the server
-reads nothing, that much fits into the socket buffers on the way (tcp_wmem, tcp_rmem: 16 KiB and 128 KiB, tcp(7)). A
-longer line is sent in several units.
+block in send() as well (the reason for nonblocking writes in UNP 16.2). Units of at most 16 KiB cannot do that: even if
+the server reads nothing, that much fits into the socket buffers on the way (tcp_wmem, tcp_rmem: 16 KiB and 128 KiB,
+tcp(7)). A longer line is sent in several units.
 
 SIGINT and SIGTERM keep their default disposition: there is no second process to bring home.
 """
