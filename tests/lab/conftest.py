@@ -208,7 +208,8 @@ def docker_services(
         logs = subprocess.run([*command, "logs", "--no-color"], capture_output=True, text=True).stdout
         for words in docker_cleanup:
             subprocess.run([*command, *shlex.split(words)], check=False)
-        pytest.exit(f"the lab did not start: {error}\n{logs}", returncode=4)
+        # Not pytest.exit, whose words a worker of xdist keeps to itself.
+        pytest.fail(f"the lab did not start: {error}\n{logs}", pytrace=False)
 
 
 @pytest.fixture(scope="session")
