@@ -17,16 +17,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--keep", action="store_true", help="leave the lab of this run standing; ./lab clean removes it")
 
 
+APART = ("tests/lab/test_scenario", "tests/lab/test_grade")
+"""Start labs and containers of their own."""
+
+
 class OneLab(LoadScopeScheduling):  # type: ignore[misc]
     """A file is run by one worker, and all of ``tests/lab`` by the same: its tests share a lab and an engine.
 
-    Scenarios and grades start labs and containers of their own, and may go on beside them.
+    Scenarios and grades may go on beside them.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        apart = ("tests/lab/test_scenario", "tests/lab/test_grade")
-        return "lab" if file.startswith("tests/lab/") and not file.startswith(apart) else file
+        return "lab" if file.startswith("tests/lab/") and not file.startswith(APART) else file
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put last what either worker may do, so that both end at about the same time."""
+    items.sort(key=lambda item: item.nodeid.startswith(APART))
 
 
 @pytest.hookimpl(optionalhook=True)

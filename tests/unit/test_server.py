@@ -239,6 +239,8 @@ def test_descriptor_limit_is_survived(model: str, tmp_path: Path) -> None:
     with serving(tmp_path, model) as server:
         with server.connect() as client:
             say(client, b"warm")
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(1) == b"", "its descriptor is closed: it must not be counted below"
         until(lambda: server.events(events.CONNECTED) and server.at_rest(), "idle")
         pid, hard = server.process.pid, resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)[1]
         for process in (pid, *server.children()):
