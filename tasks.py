@@ -699,11 +699,17 @@ def load(context: Context, file: str, json: bool = False) -> Answer:
     return Answer({"images": loaded}, f"loaded: {', '.join(loaded)}")
 
 
-@command(DEVELOP, keep="leave the containers of the tests", args='more words for pytest, such as "-k fork -x"')
-def test(context: Context, keep: bool = False, args: str = "", json: bool = False) -> Answer:  # noqa: PT028
-    """Run all tests and show what they cover."""
+@command(
+    DEVELOP,
+    keep="leave the containers of the tests",
+    cover="show which lines they cover; takes longer",
+    args='more words for pytest, such as "-k fork -x"',
+)
+def test(context: Context, keep: bool = False, cover: bool = False, args: str = "", json: bool = False) -> Answer:  # noqa: PT028
+    """Run all tests."""
     lab = _lab()
-    code, counts = suite.run(lab, shlex.split(args), keep=keep, output=sys.stderr if json else None)
+    output = sys.stderr if json else None
+    code, counts = suite.run(lab, shlex.split(args), keep=keep, cover=cover, output=output)
     return Answer(counts, code={0: exits.OK, 1: exits.FAILED, 4: exits.USAGE}.get(code, exits.LAB_FAILED))
 
 

@@ -17,13 +17,14 @@ _TWO = ["--numprocesses", "2", "--dist", "loadscope", "--no-loadscope-reorder"]
 """Most tests wait for something: two at a time take little more than half as long. tests/conftest.py has the order."""
 
 
-def run(lab: Lab, words: list[str], *, keep: bool, output: IO[str] | None) -> tuple[int, dict[str, int]]:
-    """Run all tests, or those that ``words`` name, and print what they cover.
+def run(lab: Lab, words: list[str], *, keep: bool, cover: bool, output: IO[str] | None) -> tuple[int, dict[str, int]]:
+    """Run all tests, or those that ``words`` name.
 
     Args:
         lab: any lab of the engine; labs of the run are removed through it.
         words: for pytest.
         keep: leave the labs.
+        cover: measure, in every process, which lines run, and print it; this makes each process slower.
         output: where pytest writes, if not to standard output.
 
     Returns:
@@ -37,27 +38,26 @@ def run(lab: Lab, words: list[str], *, keep: bool, output: IO[str] | None) -> tu
     mark = f"forklab-test-{secrets.token_hex(4)}"
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "junit.xml"
-        pytest = [
-            "coverage",
-            "run",
-            "-m",
-            "pytest",
-            *which,
-            f"--junitxml={report}",
-            *(["--keep"] if keep else []),
-            *words,
-        ]
-        _coverage("erase")
+        pytest = ["pytest", *which, f"--junitxml={report}", *(["--keep"] if keep else []), *words]
+        if cover:
+            pytest = ["coverage", "run", "-m", *pytest]
+            _coverage("erase")
         try:
             code = _to_its_end([*_PYTHON, *pytest], {"FORKLAB_TEST_RUN": mark}, output)
         finally:
             if not keep:
                 _remove(lab, mark)
-        _coverage("combine", "--quiet")  # a process that a test has killed leaves a file with half of its lines
-        for left in ROOT.glob(".coverage.*"):
-            left.unlink()
-        subprocess.run([*_PYTHON, "coverage", "report"], cwd=ROOT, stdout=output)
+        if cover:
+            _report(output)
         return code, _counts(report)
+
+
+def _report(output: IO[str] | None) -> None:
+    """What the tests have covered."""
+    _coverage("combine", "--quiet")  # a process that a test has killed leaves a file with half of its lines
+    for left in ROOT.glob(".coverage.*"):
+        left.unlink()
+    subprocess.run([*_PYTHON, "coverage", "report"], cwd=ROOT, stdout=output)
 
 
 def _coverage(*words: str) -> None:

@@ -32,11 +32,6 @@ class OneLab(LoadScopeScheduling):  # type: ignore[misc]
         return "lab" if file.startswith("tests/lab/") and not file.startswith(APART) else file
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put last what either worker may do, so that both end at about the same time."""
-    items.sort(key=lambda item: item.nodeid.startswith(APART))
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneLab:
     """Asked by xdist when there is more than one worker."""
@@ -44,7 +39,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneLab:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs Docker by where it lives."""
+    """Mark what needs Docker by where it lives; put last what either worker may do, so that both end together."""
+    items.sort(key=lambda item: item.nodeid.startswith(APART))
     for item in items:
         if "/tests/lab/" in item.path.as_posix():
             item.add_marker("lab")
