@@ -78,7 +78,8 @@ def test_real_time_signal_has_no_name(server: Server) -> None:
     """A child killed by a signal that Python has no name for does not take the parent along."""
     with server.connect() as client:
         say(client, b"x")
-        os.kill(server.events(events.CONNECTED)[0]["child"], signal.SIGRTMIN + 3)
+        (connected,) = until(lambda: server.events(events.CONNECTED), "the parent tells of it")
+        os.kill(connected["child"], signal.SIGRTMIN + 3)
         until(lambda: server.events(events.REAPED), "reaped")
     with server.connect() as client:
         assert say(client, b"x") == b"x"
