@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from bench._entrants import HERE, versions
 from bench._plan import Plan, Unknown, plan
-from bench._processes import Failed
+from bench._processes import Failed, end_children
 from bench._sections import LIMITS, SECTIONS, Bench, Sample
 from protocol import exits
 
@@ -182,6 +182,7 @@ def main() -> int:
             measure(bench, wanted)
             emit("done")
     except Ended as ended:
+        end_children()
         print(f"bench: ended by {signal.Signals(ended.number).name}", file=sys.stderr)
         return exits.SIGNAL_BASE + ended.number
     except BrokenPipeError:

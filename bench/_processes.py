@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -56,17 +56,29 @@ def listens(port: int) -> bool:
 
 def session(leader: int) -> dict[int, str]:
     """PIDs and states of the processes that belong to the session of ``leader``."""
-    found = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                stat = Path("/proc", entry, "stat").read_text()
-            except OSError:  # it has just ended
-                continue
-            state, _, _, sid, *_ = stat.rpartition(")")[2].split()
-            if int(sid) == leader:
-                found[int(entry)] = state
-    return found
+    return {pid: state for pid, (state, _, _, sid) in _table() if int(sid) == leader}
+
+
+def end_children() -> None:
+    """SIGKILL all children of this process, and the sessions they lead.
+
+    A signal handler that raises may do so between fork(2) and the line that would have made the child known.
+    """
+    for child in [pid for pid, (_, ppid, _, _) in _table() if int(ppid) == os.getpid()]:
+        for pid in (child, *session(child)):
+            _kill(pid)
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _table() -> Iterator[tuple[int, list[str]]]:
+    """Each process, with its state, parent, group and session as text (proc(5))."""
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):  # it has just ended
+            yield int(entry), Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()[:4]
 
 
 def pss(pid: int) -> int:
@@ -119,10 +131,7 @@ class Running:
             left = self._left()
             self.errors["left"] = len(left)
             for pid in left:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+                _kill(pid)
             until(lambda: not self._left(), END_SECONDS)
 
     def _left(self) -> list[int]:
@@ -158,7 +167,11 @@ def running(entrant: Entrant, port: int, log: Path) -> Iterator[Running]:
                 raise Failed(f"{entrant.id} does not listen: {last[0]}")
             yield server
         finally:
-            server.end()
+            try:
+                server.end()
+            except BaseException:  # a signal, in the middle of it; there will be no second one
+                server.end()
+                raise
     finally:
         if not isinstance(output, int):
             output.close()

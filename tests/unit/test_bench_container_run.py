@@ -14,6 +14,7 @@ import pytest
 from bench.__main__ import BUDGET, load, measure, processor
 from bench._entrants import entrants
 from bench._plan import Turn, Unknown, plan, rotated
+from bench._processes import session
 from bench._sections import SECTIONS, Bench, Sample, file_system
 from protocol import exits
 from tests.deadline import PATIENCE, until
@@ -182,6 +183,18 @@ def test_a_run_ends_when_nobody_wants_it(programs: Path, leave: Callable[[Run], 
         assert run.process.stderr is not None
         assert len(run.process.stderr.read().splitlines()) == 1
     until(lambda: not belongs(programs), "all processes have ended")
+
+
+def test_a_child_that_is_not_known_yet_is_ended_with_its_session() -> None:
+    """As when the signal comes between fork and the next line: nobody has noted the PID."""
+    start = "subprocess.Popen(['sh', '-c', 'sleep 600 & sleep 600'], start_new_session=True)"
+    wait = "until(lambda: len(_processes.session(process.pid)) == 2, 20)"
+    words = f"process = {start}; {wait}; _processes.end_children(); print(process.pid, process.wait())"
+    program = f"import subprocess; from bench import _processes; from bench._processes import until; {words}"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    pid, status = map(int, done.stdout.split())
+    assert status == -signal.SIGKILL
+    until(lambda: not session(pid), "its session has ended with it")
 
 
 def test_a_run_leaves_out_rounds_when_it_is_late(
