@@ -1,5 +1,6 @@
 """The front: each task parses its words, calls forklab, prints the answer and exits."""
 
+import contextlib
 import functools
 import inspect
 import os
@@ -9,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 from invoke.context import Context
@@ -17,6 +18,7 @@ from invoke.exceptions import Exit
 from invoke.parser.argument import Argument
 from invoke.tasks import Task, task
 from rich.console import RenderableType
+from rich.text import Text
 
 from forklab import doctor as examination
 from forklab import engine, faults, images, recording, show, suite, views
@@ -41,6 +43,10 @@ from forklab.timeline.replay import replay
 from forklab.watch import loop as live
 from forklab.watch.keys import keys
 from protocol import exits, lessons, verdicts
+
+if TYPE_CHECKING:
+    from forklab.grade.rubric import Rubric
+    from forklab.grade.wish import Wish
 
 DEBUG = bool(os.environ.get("FORKLAB_DEBUG"))
 """Shows the compose commands, and the traceback of what nobody expected."""
@@ -554,18 +560,29 @@ for _fault in faults.known():
 GRADING = Collection("grade")
 NAMESPACE.add_collection(GRADING)
 
+HOW = {
+    "run": "how to start it, such as './server -p {port}' (default: the program and the port)",
+    "service": f"what it should do for a client: {' | '.join(catalogue.SERVICES)} (default: echo)",
+    "model": f"what it should be: {_ids(MODELS)} | any (default: any)",
+    "check": "only these checks, with commas between them; ./lab grade.checks lists all",
+    "core": "only the checks that every concurrent server must pass: under 20 seconds",
+    "client": "examine a client, started as ./client HOST PORT, with a pipe as its keyboard and its screen",
+    "rubric": "a YAML file with the points of each check; docs/rubric.yaml is one",
+}
+"""How to grade: what the options of a grading and of an autograder mean."""
+
 
 @command(
     GRADE,
     GRADING,
-    path="a .c or .py file, an executable, or a folder with a Makefile or CMakeLists.txt",
-    run="how to start it, such as './server -p {port}' (default: the program and the port)",
-    service=f"what it should do for a client: {' | '.join(catalogue.SERVICES)} (default: echo)",
-    model=f"what it should be: {_ids(MODELS)} | any (default: any)",
-    check="only these checks, with commas between them; ./lab grade.checks lists all",
-    core="only the checks that every concurrent server must pass: under 20 seconds",
-    client="examine a client, started as ./client HOST PORT, with a pipe as its keyboard and its screen",
-    out="write the JSON document into this file, too",
+    path="a .c or .py file, an executable, or a folder; with --each a folder of such",
+    **HOW,
+    html="write the report as a page into this file",
+    junit="write JUnit's XML into this file, for a continuous integration",
+    gradescope="write Gradescope's results.json into this file",
+    out="write the JSON document into this file; with --each: the folder for the table, the matrix and all pages",
+    each="grade every submission in the folder; what the folder of --out knows already is not graded again",
+    jobs="with --each: how many submissions at once (default: as processors and memory allow)",
 )
 def grade(
     context: Context,
@@ -576,24 +593,92 @@ def grade(
     check: str = "",
     core: bool = False,
     client: bool = False,
+    rubric: str = "",
+    html: str = "",
+    junit: str = "",
+    gradescope: str = "",
     out: str = "",
+    each: bool = False,
+    jobs: int = 0,
     json: bool = False,
 ) -> Answer:
     """Examine a server that somebody wrote: which bugs it has, the evidence, how to mend them.
 
-    Leaves with 0 when all is well, 1 when a check failed, 3 when one was inconclusive and none failed.
+    Leaves with 0 when all is well, 1 when a check failed, 3 when one was inconclusive and none failed; with --each
+    with 0 when every submission was graded.
     """
-    from forklab.grade import conduct, terminal
+    from forklab.grade import conduct, reports, terminal
+    from forklab.grade.rubric import Rubric
+    from forklab.grade.wish import Wish
 
-    wish = conduct.Wish.of(run=run, service=service, model=model, check=check, core=core, client=client)
-    kept = check_new(Path(out)) if out else None
+    wish = Wish.of(run=run, service=service, model=model, check=check, core=core, client=client)
+    points = Rubric.read(Path(rubric)) if rubric else Rubric()
+    files = {"html": html, "junit": junit, "gradescope": gradescope}
+    if each:
+        reports.refuse(files)
+        return _class(Path(path), out, jobs, wish, points)
+    if jobs:
+        raise UsageError("--jobs is for a class; add --each, or leave it out")
+    wanted = reports.Wanted({**files, "json": out})
     progress = terminal.Progress(show.console(stderr=True), len(wish.checks))
-    outcome = conduct.grade(_lab(), Path(path), wish, progress.tell)
-    document = outcome.document()
-    if kept:
-        write_new(kept, show.text(document))
-        show.say(f"wrote {kept}")
-    return Answer(document, terminal.report(outcome), outcome.exit_code)
+    outcome = conduct.grade(_lab(), Path(path), wish, progress.tell, points)
+    for file in wanted.write(outcome):
+        show.say(f"wrote {file}")
+    return Answer(outcome.document(), terminal.report(outcome), outcome.exit_code)
+
+
+def _class(path: Path, out: str, jobs: int, wish: "Wish", points: "Rubric") -> Answer:
+    from forklab.grade import classpages, classroom, crew, terminal
+
+    if not out:
+        raise UsageError("--each needs --out FOLDER, for the table, the matrix and all pages")
+    jobs = crew.check(jobs)
+    room = classroom.Classroom(path, Path(out), wish, points)
+    count, done = len(room.students), 0
+
+    def tell(student: classroom.Student) -> None:
+        nonlocal done
+        done += 1
+        show.say(f"class: {classroom.line(student, done, count)}")
+
+    try:
+        students = room.run(_lab(), jobs, tell)
+    finally:
+        begin = classpages.write(room.students, Path(out))
+        show.say(f"wrote {begin}")
+    return Answer(classroom.document(students), terminal.grades(students), classroom.exit_code(students))
+
+
+@command(
+    GRADE,
+    GRADING,
+    "autograder",
+    **HOW,
+    out="the zip to write (default: autograder.zip)",
+)
+def grade_autograder(
+    context: Context,
+    run: str = "",
+    service: str = "echo",
+    model: str = "any",
+    check: str = "",
+    core: bool = False,
+    client: bool = False,
+    rubric: str = "",
+    out: str = "autograder.zip",
+    json: bool = False,
+) -> Answer:
+    """Write an autograder for Gradescope, which grades there as these options say."""
+    from forklab.grade import bundle
+    from forklab.grade.rubric import Rubric
+    from forklab.grade.wish import Wish
+
+    wish = Wish.of(run=run, service=service, model=model, check=check, core=core, client=client)
+    points = Rubric.read(Path(rubric)) if rubric else Rubric()
+    content = bundle.packed(wish, points)
+    with contextlib.closing(new_file(Path(out))) as file:
+        file.write(content)
+    return Answer({"file": out, "bytes": len(content)}, Text(f"wrote {out}: upload it as the assignment's autograder"))
 
 
 @command(GRADE, GRADING, "checks")
@@ -605,13 +690,19 @@ def grade_checks(context: Context, json: bool = False) -> Answer:
     return Answer({"checks": known}, terminal.checks(known))
 
 
-@command(GRADE, GRADING, "selftest", only="only the flaws that this check must find, and only this check")
-def grade_selftest(context: Context, only: str = "", json: bool = False) -> Answer:
+@command(
+    GRADE,
+    GRADING,
+    "selftest",
+    only="only the flaws that this check must find, and only this check",
+    jobs="how many servers at once (default: as processors and memory allow)",
+)
+def grade_selftest(context: Context, only: str = "", jobs: int = 0, json: bool = False) -> Answer:
     """Examine the examiner: servers with one flaw each, and good ones, against all checks."""
-    from forklab.grade import selftest
+    from forklab.grade import crew, selftest
 
     chosen = selftest.choose(only)
-    rows = selftest.run(_lab(), chosen, only, lambda row: show.say(f"selftest: {selftest.line(row)}"))
+    rows = selftest.run(_lab(), chosen, only, crew.check(jobs), lambda row: show.say(f"selftest: {selftest.line(row)}"))
     return Answer(selftest.document(rows), selftest.report(rows), selftest.exit_code(rows))
 
 

@@ -24,7 +24,11 @@ What the frame does for every check, so that no check has to (``_exam.py``):
 - A check whose ``models`` or ``services`` do not fit is SKIP, and never runs.
 - Patience is measured in the subject's own time (``Subject.eventually``): moments in which it had nothing more to do
   count, those in which it waited for a busy processor do not.
+- What is done to the subject and what is seen of it is recorded for the time-line of its report (``_moments.py``).
 
 The examiner is root in its container with few capabilities, the subject a user without any. It writes JSON lines on its
 standard output, which no subject can reach: events while it goes on, and at last one with the whole result.
+
+A submission with a Dockerfile has been built by the host, in a container whose first process is ``hold.c``. The
+examiner shares its PID namespace, and starts the subject with its file system as the root (``_jail.User.root``).
 """

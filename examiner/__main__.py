@@ -90,6 +90,7 @@ def parse() -> Order:
     command.add_argument("--model", default="any", help="what it should be")
     command.add_argument("--checks", default="", help="ids, with commas between them; none: all")
     command.add_argument("--lanes", type=int, default=1, help="how many checks at once")
+    command.add_argument("--image", type=json.loads, help="what became of its Dockerfile, as JSON")
     command.add_argument("--folder", type=Path, default=Path("/run/subject"), help="where subjects run")
     words = command.parse_args()
     checks = words.checks.split(",") if words.checks else _check.ids()
@@ -104,6 +105,7 @@ def parse() -> Order:
         model=words.model,
         checks=checks,
         lanes=words.lanes,
+        image=words.image,
     )
 
 
@@ -118,14 +120,12 @@ def main() -> int:
         signal.signal(number, ended)
     _jail.become_reaper()
     examination = Examination(order, emit, watch=sys.stdin.fileno())
-    results: list[_check.Result] = []
     try:
         receive(order.folder / "source")
         emit("begin", checks=order.checks)
         for result in examination.run():
-            results.append(result)
             emit("result", **asdict(result))
-        emit("done", model=examination.model, command=examination.command, checks=[asdict(each) for each in results])
+        emit("done", model=examination.model, command=examination.command)
     except _jobs.Interrupted:
         return exits.SIGNAL_BASE + signal.SIGTERM
     except BrokenPipeError:

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from examiner._exam import Exam, Outcome
+from examiner._exam import TOLD, Exam, Outcome
 from protocol import verdicts
 
 CORE, HIGH, BREADTH, ADVISORY, CLIENT = "core", "high", "breadth", "advisory", "client"
@@ -47,7 +47,10 @@ class Check:
 
 @dataclass
 class Result:
-    """What a check found, with the keys of ``grade --json``; ``cause`` and ``mend`` only where something is wrong."""
+    """What a check found, with the keys of ``grade --json``.
+
+    ``cause`` and ``mend`` only where something is wrong, ``moments`` (``_moments.py``) also where it is not known.
+    """
 
     id: str
     verdict: str
@@ -58,6 +61,7 @@ class Result:
     cause: str = ""
     mend: str = ""
     seconds: float = 0.0
+    moments: list[dict[str, Any]] = field(default_factory=list)
 
 
 def load(check: str) -> Check:
@@ -83,6 +87,8 @@ def examine(check_id: str, check: Check, exam: Exam) -> Result:
     if verdict in (verdicts.FAIL, verdicts.WARN):
         result.cause = getattr(said, "cause", "") or check.cause
         result.mend = getattr(said, "mend", "") or check.mend
+    if verdict in TOLD:
+        result.moments = exam.moments.told()
     return result
 
 

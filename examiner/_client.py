@@ -9,11 +9,14 @@ from typing import Any
 
 from examiner import _jail
 from examiner._connection import Connection
+from examiner._moments import Moments
 from examiner._subject import ADDRESS, START_GRACE, Program, Subject
 from probe import sockets as tcp
 
 FIRST_LINE = b"the first line\n"
 _PIECE = 1 << 16
+_MOST = 16 << 20
+"""Bytes of what it prints that are read: a client that prints without end must not fill our memory."""
 
 
 class DoesNotConnect(Exception):
@@ -29,7 +32,7 @@ class Client(Subject):
         printed: what it wrote to standard output so far; :meth:`pull` reads on.
     """
 
-    def __init__(self, program: Program, folder: Path, user: _jail.User, port: int) -> None:
+    def __init__(self, program: Program, folder: Path, user: _jail.User, port: int, moments: Moments) -> None:
         """Start it and wait until it is connected.
 
         Raises:
@@ -40,14 +43,16 @@ class Client(Subject):
         self._listener.setblocking(False)
         self.printed, self.typed = b"", 0
         try:
-            super().__init__(program, folder, user, port)
+            super().__init__(program, folder, user, port, moments)
         except BaseException:
             self._listener.close()
             raise
 
-    def _launch(self, words: list[str], folder: Path, limits: _jail.Limits | None) -> None:
-        """Start it; its errors are kept apart from what it prints."""
-        self._process = _jail.start(words, folder, self._user, limits, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    def _launch(self, limits: _jail.Limits | None, **pipes: int) -> None:
+        super()._launch(limits, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def _attend(self) -> None:
+        """Its errors are kept apart from what it prints."""
         self.pid = self._process.pid
         assert self._process.stdin
         assert self._process.stdout
@@ -68,6 +73,7 @@ class Client(Subject):
         self.eventually(there, START_GRACE)
         if come:
             self.wire = Connection(come[0], self.eventually)
+            self.wire.tell = self.moments.client(self.wire.local, "accept")
             return
         said = [f"it said: {line}" for line in self.said()]
         words = f"it does not connect to {ADDRESS}:{self.port}; {self.status()}"
@@ -79,6 +85,7 @@ class Client(Subject):
     def type(self, data: bytes) -> bool:
         """Write to its standard input; False when it does not take all of it. What it prints is read meanwhile."""
         rest = memoryview(data)
+        self.moments.add("type", bytes=len(data))
 
         def push() -> bool:
             nonlocal rest
@@ -99,11 +106,12 @@ class Client(Subject):
         """End of input, as Ctrl-D makes it."""
         assert self._process.stdin
         self._process.stdin.close()
+        self.moments.add("end-of-input")
 
     def pull(self) -> None:
         """Read what it has printed."""
         with contextlib.suppress(BlockingIOError):
-            while data := os.read(self._screen, _PIECE):
+            while len(self.printed) < _MOST and (data := os.read(self._screen, _PIECE)):
                 self.printed += data
 
     def prints(self, data: bytes) -> bool:
@@ -128,7 +136,9 @@ class Client(Subject):
 
     def sockets(self) -> list[dict[str, Any]]:
         """Its own ends of connections to us."""
-        return [row for row in tcp.sockets() if row["remote"] == f"{ADDRESS}:{self.port}"]
+        rows = [row for row in tcp.sockets() if row["remote"] == f"{ADDRESS}:{self.port}"]
+        self.moments.sockets(rows)
+        return rows
 
     def unread(self, connection: Connection) -> int:
         """Bytes that wait in its end until it reads them."""

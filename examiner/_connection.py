@@ -9,16 +9,21 @@ import termios
 import time
 from collections.abc import Callable
 
+from examiner._moments import Tell
+
 Eventually = Callable[..., bool]
 """``Subject.eventually``."""
 
 _tokens = itertools.count(1)
+_MOST = 16 << 20
+"""Bytes that are kept until somebody asks for them: a server that sends without end must not fill our memory."""
 
 
 class Connection:
     """Never blocks for long: what does not come within the subject's own time (``Subject.eventually``) does not come.
 
     Attributes:
+        tell: gets what goes by and how it ends (``Moments.client``).
         got: every byte that has come so far.
         paused: leave what comes where it is, as a peer that does not read.
         ended: how the subject's side ended: ``FIN``, ``RST``, or nothing yet.
@@ -36,6 +41,7 @@ class Connection:
         self.got = b""
         self.ended = ""
         self.paused = False
+        self.tell: Tell = lambda what, count=None: None
 
     def fileno(self) -> int:
         """Its descriptor, -1 when it is closed."""
@@ -49,12 +55,12 @@ class Connection:
             nonlocal rest
             try:
                 while rest:
-                    rest = rest[self._wire.send(rest) :]
+                    rest = rest[self._push(rest) :]
                     self.pull()
             except BlockingIOError:
                 self.pull()  # whoever echoes can be stopped by what we do not read
             except OSError:
-                self.ended = self.ended or "RST"
+                self._over("RST")
             return not rest or self.ended == "RST"
 
         return self._eventually(push) and not rest
@@ -67,30 +73,42 @@ class Connection:
         def push() -> bool:
             nonlocal rest
             try:
-                rest = rest[self._wire.send(rest[: 1 << 16]) :]
+                rest = rest[self._push(rest[: 1 << 16]) :]
             except BlockingIOError:
                 return False
             except OSError:
-                self.ended = self.ended or "RST"
+                self._over("RST")
             return True
 
         while rest and not self.ended and self._eventually(push, 0.3):
             pass
         return data[: len(data) - len(rest)]
 
-    def pull(self) -> None:
-        """Take what is there."""
-        while not self.ended and not self.paused:
+    def _push(self, data: memoryview) -> int:
+        count = self._wire.send(data)
+        self.tell("send", count)
+        return count
+
+    def _over(self, how: str) -> None:
+        if not self.ended:
+            self.ended = how
+            self.tell(how.lower())
+
+    def pull(self, most: int = _MOST) -> None:
+        """Take what is there, until ``got`` has so many bytes."""
+        while not self.ended and not self.paused and len(self.got) < most:
             try:
                 data = self._wire.recv(1 << 16)
             except BlockingIOError:
                 return
             except OSError:  # ECONNRESET, ETIMEDOUT
-                self.ended = "RST"
+                self._over("RST")
                 return
-            self.got += data
-            if not data:
-                self.ended = "FIN"
+            if data:
+                self.got += data
+                self.tell("receive", len(data))
+            else:
+                self._over("FIN")
 
     def more(self) -> bool:
         """Whether more has come, bytes or an end."""
@@ -104,7 +122,7 @@ class Connection:
 
         def more() -> bool:
             poll.poll(1)
-            self.pull()
+            self.pull(count + _MOST)
             return len(self.got) > had or bool(self.ended)
 
         # Patience begins anew with every byte: much of it takes long on a machine that is busy, or under strace.
@@ -135,6 +153,7 @@ class Connection:
     def half_close(self) -> None:
         """Send FIN and go on reading: shutdown(2) with SHUT_WR."""
         self._wire.shutdown(socket.SHUT_WR)
+        self.tell("half-close")
 
     def await_end(self) -> str:
         """How the subject's side ends: ``FIN``, ``RST``, or nothing if it does not; what comes before is in ``got``."""
@@ -154,8 +173,10 @@ class Connection:
         """Close with RST: SO_LINGER with no time (socket(7), tcp(7))."""
         self._wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._wire.close()
+        self.tell("reset")
 
     def close(self) -> None:
         """Close it; FIN is sent if everything that came was read, else RST (RFC 1122, 4.2.2.13)."""
         self.pull()
         self._wire.close()
+        self.tell("close")

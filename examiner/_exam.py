@@ -10,13 +10,20 @@ from typing import Any
 from examiner import _client, _jail
 from examiner._client import Client, DoesNotConnect
 from examiner._connection import Connection
+from examiner._moments import Moments
 from examiner._subject import GRACE, DoesNotListen, Program, Subject
 from probe import sockets as tcp
 from protocol import verdicts
 
 SOURCES = {".c", ".h", ".cc", ".cpp", ".py"}
-MOST_SOURCE = 1 << 20
-"""Bytes of a file that are read."""
+MOST_SOURCE, MOST_SOURCES = 1 << 20, 16 << 20
+"""Bytes of a file that are read, and of all files."""
+_MOST_LINES, _LONGEST_LINE = 200, 2000
+"""Of evidence: a subject may have hundreds of processes."""
+
+
+TOLD = (verdicts.FAIL, verdicts.WARN, verdicts.INCONCLUSIVE)
+"""Verdicts that come with their moments."""
 
 
 class Outcome(Exception):
@@ -69,14 +76,14 @@ class Lane:
     """The next one that nobody has used."""
 
     @classmethod
-    def number(cls, lane: int, folder: Path, first_uid: int | None) -> "Lane":
-        """Lane 0, 1, … ``first_uid`` is None where we cannot be several users.
+    def number(cls, lane: int, folder: Path, first_uid: int | None, root: Path = _jail.OURS) -> "Lane":
+        """Lane 0, 1, … ``first_uid`` is None where we cannot be several users; ``root`` as ``_jail.User`` has it.
 
         The ports lie below those that the kernel gives to clients (ip_local_port_range of ip(7)), so no client of
         another lane has one by chance.
         """
         uid = None if first_uid is None else first_uid + lane
-        return cls(_jail.User(uid), folder / f"lane{lane}", 20_000 + 2_000 * lane)
+        return cls(_jail.User(uid, root), folder / f"lane{lane}", 20_000 + 2_000 * lane)
 
 
 class Exam:
@@ -87,11 +94,13 @@ class Exam:
         demanded: the model it should be, or ``any``.
         model: the model that was found (``_detect.py``); ``unknown`` until then.
         evidence: the lines so far.
+        moments: what was done and seen so far, for the time-line.
     """
 
     def __init__(self, program: Program, lane: Lane, *, service: str, demanded: str, model: str = "unknown") -> None:
         self.service, self.demanded, self.model = service, demanded, model
         self.evidence: list[str] = []
+        self.moments = Moments()
         self._program, self._lane = program, lane
         self._subjects: list[tuple[Subject, bool]] = []
         self._connections: list[Connection] = []
@@ -101,7 +110,9 @@ class Exam:
 
     def note(self, line: str) -> None:
         """Add a line of evidence: what the kernel said, with PIDs, states, ports."""
-        self.evidence.append(line)
+        if len(self.evidence) < _MOST_LINES:
+            self.evidence.append(line[:_LONGEST_LINE])
+            self.moments.note("note", line[:_LONGEST_LINE])
 
     def provoked(self, true: object, claim: str) -> None:
         """What had to be brought about is proven to have happened, or the check is INCONCLUSIVE."""
@@ -118,12 +129,14 @@ class Exam:
 
     def sources(self) -> dict[str, str]:
         """The text of its C and Python sources, by name."""
-        found = {}
-        folder = self._program.folder
+        found, left = {}, MOST_SOURCES
+        folder = self._program.sources or self._program.folder
         for path in sorted(folder.rglob("*")):
             if path.suffix in SOURCES and path.is_file() and not path.is_symlink():
                 with path.open("rb") as file:
-                    found[path.relative_to(folder).as_posix()] = file.read(MOST_SOURCE).decode(errors="replace")
+                    text = file.read(min(left, MOST_SOURCE))
+                left -= len(text)
+                found[path.relative_to(folder).as_posix()] = text.decode(errors="replace")
         return found
 
     def start(
@@ -152,6 +165,7 @@ class Exam:
             subject.at_rest(0.05, most=GRACE)
             if not subject.alive():
                 raise Inconclusive(f"when its first client has left, {subject.status()}; see the check eintr-accept")
+        self.moments.add("ready")
         return subject
 
     def launch(self, *, limits: _jail.Limits | None = None, port: int | None = None, survives: bool = False) -> Subject:
@@ -163,7 +177,7 @@ class Exam:
         if port is None:
             port = self._free_port()
         folder = self._lane.folder / str(len(self._subjects))
-        subject = Subject(self._program, folder, self._lane.user, port, limits)
+        subject = Subject(self._program, folder, self._lane.user, port, self.moments, limits)
         self._subjects.append((subject, survives))
         return subject
 
@@ -185,11 +199,17 @@ class Exam:
             DoesNotConnect: it does not.
         """
         folder = self._lane.folder / str(len(self._subjects))
-        client = Client(self._program, folder, self._lane.user, self._free_port())
+        client = Client(self._program, folder, self._lane.user, self._free_port(), self.moments)
         self._subjects.append((client, False))
         self._connections.append(client.wire)
         _client.greet(client)
+        self.moments.add("ready")
         return client
+
+    def shared(self) -> list[str]:
+        """What the subject has where another run of it would meet it: files, and ports that it was not given."""
+        files = [str(path) for place in _jail.SHARED for path in self._lane.user.left_in(place)]
+        return files + [local for subject, _ in self._subjects for local in subject.elsewhere()]
 
     def _free_port(self) -> int:
         """One that no socket has, not even in TIME_WAIT: it would be in the way of who lacks SO_REUSEADDR."""
@@ -213,15 +233,19 @@ class Exam:
         try:
             connection = subject.connect(small=small)
         except OSError as error:
+            self.moments.note("refused", error.strerror or str(error))
             if error.errno == errno.ECONNREFUSED:
                 raise Failed(f"a client is refused: nobody listens on port {subject.port}; {_state(subject)}") from None
             raise Inconclusive(f"a client cannot connect: {error.strerror or error}") from None
+        connection.tell = self.moments.client(connection.local)
         self._connections.append(connection)
         return connection
 
     def rows(self, port: int, state: str) -> list[dict[str, Any]]:
         """The TCP sockets of a port that are in a state, also when the subject has gone (``probe.sockets``)."""
-        return [row for row in tcp.sockets() if row["local"].endswith(f":{port}") and row["state"] == state]
+        rows = [row for row in tcp.sockets() if row["local"].endswith(f":{port}")]
+        self.moments.sockets(rows)
+        return [row for row in rows if row["state"] == state]
 
     def clients(self, subject: Subject, count: int) -> list[Connection]:
         """So many clients at once, each served: a byte has come back.
@@ -268,9 +292,19 @@ class Exam:
             self.evidence += error.evidence
             said, verdict = str(error), verdicts.INCONCLUSIVE
         try:
-            return self._believe(verdict, said)
+            verdict, said = self._believe(verdict, said)
+            self._last_look(verdict)
+            self.moments.end(verdict, str(said))
+            return verdict, said
         finally:
             self.close()
+
+    def _last_look(self, verdict: str) -> None:
+        """How things stand at a verdict of which the time-line is told."""
+        if verdict in TOLD and self._subjects and not self._subjects[-1][0].over:
+            subject = self._subjects[-1][0]
+            for look in (subject.sockets, subject.holders, subject.sockets):
+                look()
 
     def _believe(self, verdict: str, said: Outcome | str) -> tuple[str, Outcome | str]:
         """A verdict that nothing was provoked for is none; a PASS of a server that serves nobody any more is none."""

@@ -4,19 +4,25 @@ import os
 import random
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from examiner import _build, _check, _jail, _jobs
+from examiner._canaries import Canaries
 from examiner._detect import UNKNOWN, detect
 from examiner._exam import Exam, Lane
 from examiner._subject import Program
+from probe.processes import PROC
 from protocol import verdicts
 
 LISTENS = "listens"
 CONNECTS = "client-bytes"
 """The checks that fail for a server and for a client that cannot even be built."""
+LENDER = Path(PROC, "1", "root")
+"""The file system of the first process: where we share its PID namespace, that of the image (proc_pid_root(5))."""
+LENT = Path("/.forklab")
+"""A folder there that is memory, and that nobody can move, for something is mounted on it."""
 FIRST_UIDS = range(10_000, 60_000)
 """Subjects run as users from here, from another one in each container: RLIMIT_NPROC counts a user's processes in all
 containers of an engine together (setrlimit(2), user_namespaces(7)), so two submissions must not be the same user."""
@@ -34,6 +40,8 @@ class Order:
         model: what it should be, or ``any``.
         checks: ids.
         lanes: how many checks at once.
+        image: what the host has made of a Dockerfile (``forklab/grade/image.py``): how its image is started, in the
+            file system of the first process that we see; or why there is none.
     """
 
     folder: Path
@@ -43,6 +51,7 @@ class Order:
     model: str
     checks: list[str]
     lanes: int
+    image: dict[str, Any] | None = None
 
 
 class Examination:
@@ -53,7 +62,8 @@ class Examination:
         self._order, self._emit, self._watch = order, emit, watch
         root = os.geteuid() == 0
         uid = random.choice(FIRST_UIDS) if root else None
-        self._lanes = [Lane.number(lane, order.folder, uid) for lane in range(order.lanes if root else 1)]
+        place, files = (LENT, LENDER) if order.image else (order.folder, _jail.OURS)
+        self._lanes = [Lane.number(lane, place, uid, files) for lane in range(order.lanes if root else 1)]
         self._built: _build.Built | None = None
         self._model = UNKNOWN
         self._notes: list[str] = []
@@ -64,6 +74,13 @@ class Examination:
         Raises:
             Interrupted: nobody waits for them any more.
         """
+        self._canaries = Canaries([lane.user for lane in self._lanes])
+        try:
+            yield from self._run()
+        finally:
+            self._canaries.end()
+
+    def _run(self) -> Iterator[_check.Result]:
         trouble = yield from self._prepare()
         chosen = [check for check in self._order.checks if check != LISTENS]
         if trouble:
@@ -73,7 +90,7 @@ class Examination:
         lanes = self._lanes
         for _, answer in self._do([("model", self._detect)], self._lanes[:1]) if not self._of_client else []:
             self._model = answer.get("model", UNKNOWN)
-            self._notes = answer.get("evidence", [answer.get("trouble", "")])
+            self._notes = answer.get("evidence", [answer.get("trouble") or answer.get("lost", "")])
             lanes = self._lanes if not answer.get("shared") else self._lanes[:1]
             self._emit("model", model=self._model, evidence=self._notes)
         if (wrong := self._other_model()) is not None:
@@ -98,17 +115,24 @@ class Examination:
 
     def _prepare(self) -> Generator[_check.Result, None, str]:
         """Build the subject and see that it listens; returns what is wrong, or an empty text."""
-        answers = dict(self._do([("build", self._build)], self._lanes[:1]))
+        answers = dict(self._do([("build", self._make)], self._lanes[:1]))
         built = answers["build"]
         if "program" not in built:
-            words = built.get("words") or f"it cannot be built: {built['trouble']}"
+            words = built.get("words") or f"it cannot be built: {built.get('trouble') or built['lost']}"
             about = LISTENS if not self._of_client else CONNECTS
             result = _result(about, verdicts.FAIL, words, built.get("said", []))
             result.cause = "There is no program: what was submitted cannot be built, or it is not clear what to start."
             result.mend = "Begin with the first error above; what follows it may come from it."
             yield result
             return "there is no program to examine"
-        self._built = _build.Built(Program(tuple(built["program"]), Path(built["folder"])), built["warnings"])
+        program = Program(
+            tuple(built["program"]),
+            Path(built["folder"]),
+            built["environment"],
+            built["in_place"],
+            self._source if self._order.image else None,
+        )
+        self._built = _build.Built(program, built["warnings"])
         if self._built.warnings:
             yield _told("warnings", "the compiler has warnings", self._built.warnings)
         if self._of_client:
@@ -120,22 +144,43 @@ class Examination:
         return "" if result.verdict == verdicts.PASS else "the server does not listen; see the check listens"
 
     def _do(self, jobs: list[tuple[str, _jobs.Work]], lanes: list[Lane]) -> Iterator[tuple[str, dict[str, Any]]]:
-        return _jobs.run(jobs, lanes, watch=self._watch)
+        return _jobs.run(jobs, lanes, self._canaries, watch=self._watch)
 
-    def _build(self, lane: Lane) -> dict[str, Any]:
-        target = self._order.folder / "built" / "subject"
+    def _make(self, lane: Lane) -> dict[str, Any]:
         try:
-            built = _build.build(
-                self._order.folder / "source",
-                target,
-                lane.user,
-                main=self._order.main,
-                command=self._order.command,
-                arguments=(_build.HOST, _build.PORT) if self._of_client else (_build.PORT,),
+            built = (
+                _build.of_image(self._order.image, lane.user.root) if self._order.image else self._compile(lane.user)
             )
         except _build.CannotBuild as error:
             return {"words": str(error), "said": error.said}
-        return {"program": built.program.words, "folder": str(built.program.folder), "warnings": built.warnings}
+        program = built.program
+        return {
+            "program": program.words,
+            "folder": str(program.folder),
+            "environment": program.environment,
+            "in_place": program.in_place,
+            "warnings": built.warnings,
+        }
+
+    def _compile(self, user: _jail.User) -> _build.Built:
+        target, kept = self._order.folder / "built" / "subject", self._order.folder / "program"
+        built = _build.build(
+            self._source,
+            target,
+            user,
+            main=self._order.main,
+            command=self._order.command,
+            arguments=(_build.HOST, _build.PORT) if self._of_client else (_build.PORT,),
+        )
+        # From here on it is ours: who built it is a subject soon, and each check must begin with the same program.
+        if not _jail.keep(target, kept):
+            raise _build.CannotBuild("what was built cannot be kept: is it too large?", built.warnings)
+        user.remove(target)
+        return replace(built, program=replace(built.program, folder=kept))
+
+    @property
+    def _source(self) -> Path:
+        return self._order.folder / "source"
 
     def _exam(self, lane: Lane) -> Exam:
         assert self._built
@@ -144,14 +189,14 @@ class Examination:
 
     def _detect(self, lane: Lane) -> dict[str, Any]:
         exam = self._exam(lane)
-        found = [UNKNOWN]
+        found, shared = [UNKNOWN], []
 
         def look(exam: Exam) -> str:
             found[0] = detect(exam)
+            shared.extend(exam.shared())
             return found[0]
 
         _, said = exam.examine(look)
-        shared = [str(path) for place in _jail.SHARED for path in lane.user.left_in(place)]
         return {"model": found[0], "evidence": exam.evidence or [str(said)], "shared": shared}
 
     def _job(self, check: str) -> _jobs.Work:
@@ -166,6 +211,8 @@ class Examination:
     def _read(self, check: str, answer: dict[str, Any]) -> _check.Result:
         if "trouble" in answer:
             return _result(check, verdicts.ERROR, f"the examiner failed: {answer['trouble']}")
+        if "lost" in answer:
+            return _result(check, verdicts.INCONCLUSIVE, f"the check came to no end: {answer['lost']}")
         return _check.Result(**answer)
 
     def _other_model(self) -> _check.Result | None:

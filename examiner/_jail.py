@@ -13,18 +13,30 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from probe.processes import PROC, parse_stat
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 PR_SET_CHILD_SUBREAPER = 36
 """linux/prctl.h: orphans among our descendants become our children, and not those of PID 1."""
 
-SHARED = (Path("/tmp"), Path("/dev/shm"))
+OURS = Path("/")
+
+SHARED = (Path("/tmp"), Path("/dev/shm"), Path("/dev/mqueue"))
 """Where every user may write, so that two subjects could meet there."""
+
+APART, GUARD = 10, 20
+"""Whoever cleans up with a user's rights, or watches it, has a real user of its own, so many numbers above: by that,
+kill(2) and ptrace(2) tell who may do something to it. Lanes' users stand next to each other."""
+_IPC = {"shm": "shmid", "msg": "msqid", "sem": "semid"}
+"""The tables of /proc/sysvipc, and their columns of ids (sysvipc(7))."""
+_IPC_RMID = 0
 
 LIMITS = {
     # Of the user, not of the process: each lane has a user of its own. So many that all spin still leave us a share.
@@ -66,25 +78,70 @@ class StillThere(Exception):
 
 @dataclass(frozen=True)
 class User:
-    """Whom a subject runs as: a number without a name. ``uid`` None is ourselves, where we are not root (tests)."""
+    """Whom a subject runs as, and in which file system.
+
+    Attributes:
+        uid: a number without a name; None is ourselves, where we are not root (tests).
+        root: the root of its file system, as we reach it: another one than ours where an image was submitted.
+    """
 
     uid: int | None
+    root: Path = OURS
 
-    def run(self, deed: Callable[[], None]) -> bool:
-        """Do something with this user's rights and no others, in a process of its own; whether it went well."""
+    def become(self, apart: int = 0) -> None:
+        """Be this user, in that file system, with no other rights; ``apart``: the user has none over this process.
+
+        There is no way back, so only in a process of its own.
+        """
+        if self.root != OURS:
+            os.chroot(self.root)
+            os.chdir("/")
+        if self.uid is not None:
+            real = self.uid + apart
+            os.setgroups([])
+            os.setresgid(self.uid, self.uid, self.uid)
+            os.setresuid(real, self.uid, real)
+
+    def reach(self, path: Path) -> Path:
+        """A path of its file system, as it is for us. Only what nobody but us can move is safe to go through."""
+        return self.root / path.relative_to("/")
+
+    def run(self, deed: Callable[[], object], *, apart: bool = True, start: Path | None = None) -> bool:
+        """Do something with this user's rights and no others, in a process of its own; whether it went well.
+
+        Processes of the user can neither stop nor end nor trace that one, as long as it stays ``apart``. It begins in
+        the folder ``start``, which is one of ours.
+        """
         child = os.fork()
         if child == 0:
             code = os.EX_SOFTWARE
             try:
-                if self.uid is not None:
-                    os.setgroups([])
-                    os.setresgid(self.uid, self.uid, self.uid)
-                    os.setresuid(self.uid, self.uid, self.uid)
+                if start:
+                    os.chdir(start)
+                self.become(APART if apart else 0)
                 deed()
                 code = os.EX_OK
             finally:
                 os._exit(code)
         return os.waitpid(child, 0)[1] == 0
+
+    @contextmanager
+    def eyes(self) -> Iterator[None]:
+        """Read /proc/PID/fd and the like of this user's processes for the time of the block.
+
+        Without CAP_SYS_PTRACE, which not every place grants that the examiner runs in, not even root may: the ids for
+        the file system must be those of the process (ptrace(2), PTRACE_MODE_FSCREDS; setfsuid(2), of a thread each).
+        """
+        if self.uid is None:
+            yield
+            return
+        _LIBC.setfsgid(self.uid)
+        _LIBC.setfsuid(self.uid)
+        try:
+            yield
+        finally:
+            _LIBC.setfsuid(os.geteuid())
+            _LIBC.setfsgid(os.getegid())
 
     def make_folder(self, path: Path, copy_of: Path | None = None) -> None:
         """Make a folder that belongs to this user, with a copy of another one's content; replaces what was there.
@@ -93,23 +150,34 @@ class User:
             OSError: it cannot be made: there is no room left, or files cannot be read.
         """
         self.remove(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.parent.chmod(0o1777)
+        parent = self.reach(path.parent)
+        parent.mkdir(parents=True, exist_ok=True)
+        parent.chmod(0o1777)
 
-        def make() -> None:
-            os.umask(0o022)
-            if copy_of is None:
-                path.mkdir()
-            else:
-                shutil.copytree(copy_of, path, symlinks=True)
-
-        if not self.run(make):
+        if not self.run(lambda: self._fill(path, copy_of)):
             raise OSError(f"cannot make {path}: is the submission too large, or may its files not be read?")
 
+    def _fill(self, path: Path, copy_of: Path | None) -> None:
+        os.umask(0o022)
+        if copy_of is None:
+            path.mkdir()
+        elif self.root == OURS:
+            _copy(copy_of, path)
+        else:  # no program of an image is trusted with it, and what is copied is small
+            shutil.copytree(copy_of, path, symlinks=True)
+
     def remove(self, path: Path) -> None:
-        """Remove a folder of this user; with its own rights, for we have none to write there."""
-        if path.exists():
-            self.run(lambda: shutil.rmtree(path, ignore_errors=True))
+        """Remove a file or folder of this user; with its own rights, for we have none to write there.
+
+        Our programs do it, from within the folder above, which is ours: so what is in an image has no say.
+        """
+        if not os.path.lexists(self.reach(path)):
+            return
+        us, start, name = User(self.uid), self.reach(path.parent), f"./{path.name}"
+        if not us.run(lambda: _tool("rm", "-rf", name), start=start):
+            # It may have taken the permissions away from itself.
+            us.run(lambda: _tool("chmod", "-R", "u+rwX", name), start=start)
+            us.run(lambda: _tool("rm", "-rf", name), start=start)
 
     def sweep(self) -> None:
         """End every process of this user, and remove what it has left where others may write, too.
@@ -126,36 +194,98 @@ class User:
         while self.processes():
             self.run(_kill_all)
             if time.monotonic() > deadline:
-                raise StillThere(f"processes {self.processes()} of user {self.uid} do not end")
+                raise StillThere(f"processes {sorted(self.processes())} of user {self.uid} do not end")
             time.sleep(0.002)
         for place in SHARED:
-            for left in self.left_in(place):
-                self.run(lambda left=left: shutil.rmtree(left) if left.is_dir() else left.unlink())  # type: ignore[misc]
+            self.clear(place)
+        if any(map(self._ipc, _IPC)):
+            self.run(self._remove_ipc)
 
-    def processes(self) -> list[int]:
-        """The PIDs of all that run as this user; without zombies, which are their parent's."""
-        found = []
+    def clear(self, place: Path) -> None:
+        """Remove what this user has in a folder where others may write, too; all at once, for it may be thousands."""
+        if self.uid is None or not self.left_in(place):
+            return
+        find = ("find", ".", "-mindepth", "1", "-maxdepth", "1", "-user", str(self.uid), "-exec")
+        us, start = User(self.uid), self.reach(place)
+        if not us.run(lambda: _tool(*find, "rm", "-rf", "--", "{}", "+"), start=start):
+            us.run(lambda: _tool(*find, "chmod", "-R", "u+rwX", "--", "{}", "+"), start=start)
+            us.run(lambda: _tool(*find, "rm", "-rf", "--", "{}", "+"), start=start)
+
+    def processes(self) -> dict[int, str]:
+        """The states of all that run as this user, by PID; without zombies, which are their parent's."""
+        found = {}
         for name in filter(str.isdigit, os.listdir(PROC)):
             with contextlib.suppress(OSError):  # it has just ended
                 fields = dict(line.split(":", 1) for line in Path(PROC, name, "status").read_text().splitlines())
-                if int(fields["Uid"].split()[0]) == self.uid and fields["State"].split()[0] != "Z":
-                    found.append(int(name))
+                state = fields["State"].split()[0]
+                if int(fields["Uid"].split()[0]) == self._number and state != "Z":
+                    found[int(name)] = state
         return found
+
+    def runs(self) -> bool:
+        """Whether a process of this user runs, is about to, or waits for a disk."""
+        return bool(set(self.processes().values()) & {"R", "D"})
+
+    @property
+    def _number(self) -> int:
+        return os.getuid() if self.uid is None else self.uid
 
     def left_in(self, place: Path) -> list[Path]:
         """The files of this user in a place that all share."""
         with contextlib.suppress(OSError):
-            return [path for path in place.iterdir() if path.lstat().st_uid == self.uid]
+            return [place / path.name for path in self.reach(place).iterdir() if path.lstat().st_uid == self.uid]
         return []
+
+    def _ipc(self, kind: str) -> list[int]:
+        """The System V objects that this user has made, which outlive it (sysvipc(7))."""
+        try:
+            head, *rows = Path(PROC, "sysvipc", kind).read_text().splitlines()
+        except (OSError, ValueError):
+            return []
+        found = [dict(zip(head.split(), row.split(), strict=False)) for row in rows]
+        return [int(row[_IPC[kind]]) for row in found if int(row["cuid"]) == self.uid]
+
+    def _remove_ipc(self) -> None:
+        libc = ctypes.CDLL(None)
+        for number in self._ipc("shm"):
+            libc.shmctl(number, _IPC_RMID, None)
+        for number in self._ipc("msg"):
+            libc.msgctl(number, _IPC_RMID, None)
+        for number in self._ipc("sem"):
+            libc.semctl(number, 0, _IPC_RMID)
+
+
+def keep(source: Path, target: Path) -> bool:
+    """Copy a folder, so that it is our own and everybody may read it; whether that went well."""
+    us = User(None)
+    return us.run(lambda: _copy(source, target)) and us.run(lambda: _tool("chmod", "-R", "a+rX", target))
+
+
+def _copy(source: Path, target: Path) -> NoReturn:
+    """Links stay links, and pipes stay pipes."""
+    os.umask(0o022)
+    _tool("cp", "-R", source, target)
+
+
+def _tool(name: str, *words: "str | Path") -> NoReturn:
+    """Become a program of coreutils, which can go as deep as folders can, and longer than a path may be."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    os.execvp(name, [name, *map(str, words)])
 
 
 def _kill_all() -> None:
     os.kill(-1, signal.SIGKILL)
 
 
+def go_first() -> None:
+    """From now on this is what the kernel ends when memory ends, and not us (proc_pid_oom_score_adj(5))."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
 def become_reaper() -> None:
     """From now on orphans among our descendants are our children (PR_SET_CHILD_SUBREAPER)."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def kill_orphans(but: frozenset[int] = frozenset()) -> None:
@@ -196,6 +326,8 @@ def start(
     user: User,
     limits: Limits | None = None,
     *,
+    home: Path | None = None,
+    environment: Mapping[str, str] | None = None,
     stdin: int = subprocess.DEVNULL,
     stderr: int = subprocess.STDOUT,
 ) -> "subprocess.Popen[bytes]":
@@ -206,6 +338,8 @@ def start(
         folder: where.
         user: as whom.
         limits: other soft and hard limits than ``LIMITS``.
+        home: the folder that is its own, if that is another one.
+        environment: variables besides ``ENVIRONMENT``, or instead of some.
         stdin: subprocess.PIPE for a program that is typed to.
         stderr: subprocess.PIPE to have its errors apart.
 
@@ -214,7 +348,9 @@ def start(
     """
     chosen = {**LIMITS, **(limits or {})}
 
-    def restrict() -> None:  # between fork and exec, as the user already
+    def restrict() -> None:  # between fork and exec
+        user.become()
+        os.chdir(folder)
         for name, (soft, hard) in chosen.items():
             most = resource.getrlimit(name)[1]
             hard = hard if most == resource.RLIM_INFINITY else min(hard, most)
@@ -222,20 +358,17 @@ def start(
         os.umask(0o022)
         # Only against us: containers share the processor by their groups, whatever is nice in them (cgroups(7)).
         os.nice(_NICE)
-        with contextlib.suppress(OSError):  # when memory ends, the kernel ends the subject and not us (proc(5))
-            Path("/proc/self/oom_score_adj").write_text("1000")
+        go_first()
 
-    identity = {} if user.uid is None else {"user": user.uid, "group": user.uid, "extra_groups": []}
-    return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
+    own = str(home or folder)
+    return subprocess.Popen(
         words,
-        cwd=folder,
-        env=ENVIRONMENT | {"HOME": str(folder), "TMPDIR": str(folder)},
+        env={**ENVIRONMENT, **(environment or {}), "HOME": own, "TMPDIR": own},
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=stderr,
         start_new_session=True,
         preexec_fn=restrict,
-        **identity,
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from examiner import _jail
+from examiner._canaries import Canaries
 from examiner._exam import Lane
 
 SECONDS = 90.0
@@ -41,14 +42,18 @@ class Running:
     said: bytes = b""
 
 
-def run(jobs: list[tuple[str, Work]], lanes: list[Lane], *, watch: int = -1) -> Iterator[tuple[str, dict[str, Any]]]:
+def run(
+    jobs: list[tuple[str, Work]], lanes: list[Lane], canaries: Canaries, *, watch: int = -1
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Run the jobs, one in each lane at a time; yields name and answer of each as it ends.
 
-    The answer is what the work returned, or ``{"trouble": words}``.
+    The answer is what the work returned; ``{"trouble": words}`` when we failed at it; ``{"lost": words}`` when it was
+    too late, or the kernel ended it.
 
     Args:
         jobs: names and work, in the order in which they begin.
         lanes: where.
+        canaries: tell of the end of memory.
         watch: a descriptor whose end means that nobody waits for the answers any more.
 
     Raises:
@@ -61,14 +66,17 @@ def run(jobs: list[tuple[str, Work]], lanes: list[Lane], *, watch: int = -1) -> 
             while waiting and free:
                 name, work = waiting.pop(0)
                 running.append(_begin(name, work, free.pop(0), [each.pipe for each in running]))
-            _listen(running, watch)
+            if _listen(running, watch, canaries.pipe):
+                for lane in lanes:
+                    lane.user.sweep()
+                canaries.renew()
             for job in [each for each in running if each.pipe < 0]:
                 running.remove(job)
                 free.append(job.lane)
-                yield job.name, _end(job, running)
+                yield job.name, _end(job, {*canaries.pids, *(other.pid for other in running)})
     finally:
         while running:
-            _end(running.pop(), running)
+            _end(running.pop(), {*canaries.pids, *(other.pid for other in running)})
 
 
 def _begin(name: str, work: Work, lane: Lane, pipes: list[int]) -> Running:
@@ -101,8 +109,11 @@ def _perform(work: Work, lane: Lane, pipe: int) -> None:
         os._exit(0)
 
 
-def _listen(running: list[Running], watch: int) -> None:
-    """Sleep until a job says something, ends, or its time is up; a job that is over has pipe -1.
+def _listen(running: list[Running], watch: int, canary: int) -> bool:
+    """Sleep until a job says something, ends, or its time is up, or memory ends; a job that is over has pipe -1.
+
+    Returns:
+        Whether memory has ended.
 
     Raises:
         Interrupted: ``watch`` ended.
@@ -110,6 +121,7 @@ def _listen(running: list[Running], watch: int) -> None:
     poll = select.poll()
     for job in running:
         poll.register(job.pipe, select.POLLIN)
+    poll.register(canary, select.POLLIN)
     if watch >= 0:
         poll.register(watch, select.POLLIN)
     left = min(job.deadline for job in running) - time.monotonic()
@@ -125,19 +137,23 @@ def _listen(running: list[Running], watch: int) -> None:
         if job.pipe in ready and not data:
             os.close(job.pipe)
             job.pipe = -1
+    return canary in ready
 
 
-def _end(job: Running, others: list[Running]) -> dict[str, Any]:
-    """Make sure that nothing of a job is left; its answer."""
+def _end(job: Running, others: set[int]) -> dict[str, Any]:
+    """Make sure that nothing of a job is left but these other processes of ours; its answer."""
     late = time.monotonic() > job.deadline
     if job.pipe >= 0:
         os.close(job.pipe)
     os.kill(job.pid, signal.SIGKILL)  # its number is its own until it was waited for
     os.waitpid(job.pid, 0)
     job.lane.user.sweep()
-    _jail.kill_orphans(frozenset(other.pid for other in others))
+    for place in job.lane.folder.parent.glob("lane*"):
+        job.lane.user.clear(place)
+    _jail.kill_orphans(frozenset(others))
     try:
         answer: dict[str, Any] = json.loads(job.said)
     except ValueError:
-        return {"trouble": f"it did not end within {SECONDS:.0f} seconds" if late else "its process was killed"}
+        # Nobody of the subject may signal it: it was memory that ended.
+        return {"lost": f"it did not end within {SECONDS:.0f} seconds" if late else "memory ended, and its process was"}
     return answer

@@ -1,6 +1,7 @@
 """Attaches strace to a subject and reads what it wrote, as far as checks need it (strace(1), ptrace(2))."""
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -9,9 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from probe.processes import PROC
+
+_CAP_SYS_PTRACE = 19
+"""linux/capability.h"""
 
 _ATTACH_SECONDS = 20.0
 _SETTLE_SECONDS = 1.0
@@ -112,28 +116,40 @@ def _number(text: str | None) -> int | None:
 
 
 @contextmanager
-def attached(pids: tuple[int, ...], calls: str, inject: str = "") -> Iterator[Trace]:
+def attached(pids: tuple[int, ...], calls: str, inject: str = "", uid: int | None = None) -> Iterator[Trace]:
     """Attach strace to these processes and to what they fork, until the end of the block.
 
     Args:
         pids: of whom.
         calls: which to record; empty: all.
         inject: what becomes of some of them, as ``strace -e inject=`` takes it.
+        uid: whose processes they are. Without CAP_SYS_PTRACE only this user may trace them (ptrace(2)), so strace runs
+            as that; then they can do to it what they like, and the check is inconclusive.
 
     Raises:
         CannotTrace: it did not attach.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trace"
-        words = ["strace", "-f", "-ttt", "-q", "-s", "64", "-o", str(file)]
+        file.touch()
+        identity: dict[str, Any] = {}
+        if uid is not None and not _may_trace():
+            identity = {"user": uid, "group": uid, "extra_groups": []}
+            file.chmod(0o622)  # it comes to the file by the descriptor only: the folder is closed to it
+        descriptor = os.open(file, os.O_WRONLY)
+        words = ["strace", "-f", "-ttt", "-q", "-s", "64", "-o", f"/proc/self/fd/{descriptor}"]
         words += ["-e", f"trace={calls},?{_SLEEPS.replace(',', ',?')}"] if calls else []
         words += ["-e", f"inject={inject}"] if inject else []
         words += [word for pid in pids for word in ("-p", str(pid))]
         try:
             nothing = subprocess.DEVNULL
-            process = subprocess.Popen(words, stdin=nothing, stdout=nothing, stderr=subprocess.PIPE)
+            process = subprocess.Popen(
+                words, stdin=nothing, stdout=nothing, stderr=subprocess.PIPE, pass_fds=(descriptor,), **identity
+            )
         except OSError as error:
             raise CannotTrace(f"strace cannot be started: {error.strerror}") from None
+        finally:
+            os.close(descriptor)
         try:
             deadline = time.monotonic() + _ATTACH_SECONDS
             while not all(_tracer(pid) == process.pid for pid in pids):
@@ -157,6 +173,13 @@ def attached(pids: tuple[int, ...], calls: str, inject: str = "") -> Iterator[Tr
             process.wait()
             assert process.stderr
             process.stderr.close()
+
+
+def _may_trace() -> bool:
+    """Whether we have CAP_SYS_PTRACE (proc_pid_status(5), CapEff)."""
+    lines = Path(PROC, "self", "status").read_text().splitlines()
+    effective = int(next(line.split()[1] for line in lines if line.startswith("CapEff:")), 16)
+    return bool(effective >> _CAP_SYS_PTRACE & 1)
 
 
 def _tracer(pid: int) -> int:

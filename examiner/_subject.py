@@ -8,16 +8,17 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from examiner import _jail, _strace
 from examiner._connection import Connection
+from examiner._moments import Moments
 from probe import sockets as tcp
-from probe.processes import DETAILS, PROC, TICKS, look, parse_stat
+from probe.processes import DETAILS, PROC, TICKS, Found, look, parse_stat
 
 ADDRESS = "127.0.0.1"
 
@@ -33,9 +34,11 @@ MOST = 6
 Process = dict[str, Any]
 """As ``probe.processes.parse_stat`` has it: pid, ppid, state, name, start, threads, cpu."""
 
+_LIMIT_NAMES = {getattr(resource, name): name for name in reversed(dir(resource)) if name.startswith("RLIMIT_")}
 _PAUSE = 0.002
 _LONGEST_PAUSE = 0.02
 _MOST_PAUSES = 3
+_FEW = 10
 
 
 class DoesNotListen(Exception):
@@ -51,14 +54,33 @@ class DoesNotListen(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """How a subject is started: ``words`` with ``{port}``, and a client's with ``{host}``, in a copy of ``folder``."""
+    """How a subject is started.
+
+    Attributes:
+        words: with ``{port}``, and a client's with ``{host}``.
+        folder: it is started in a copy of this one.
+        environment: more variables, with the same marks in their values.
+        in_place: it is started in ``folder`` itself, where it may not write.
+        sources: where the text of its sources is, if not in ``folder``.
+    """
 
     words: tuple[str, ...]
     folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    in_place: bool = False
+    sources: Path | None = None
 
     def command(self, port: int) -> list[str]:
         """The words for one port."""
-        return [word.replace("{host}", ADDRESS).replace("{port}", str(port)) for word in self.words]
+        return [_filled(word, port) for word in self.words]
+
+    def variables(self, port: int) -> dict[str, str]:
+        """The environment for one port."""
+        return {name: _filled(value, port) for name, value in self.environment.items()}
+
+
+def _filled(text: str, port: int) -> str:
+    return text.replace("{host}", ADDRESS).replace("{port}", str(port))
 
 
 class Subject:
@@ -67,26 +89,38 @@ class Subject:
     Attributes:
         pid: its first process, which is our child: its number stays its own until :meth:`end`.
         port: where it was told to listen.
-        folder: where it was started, and may write.
+        folder: where it may write, by the name that it has for the subject; most are started there.
+        reached: the same folder as we reach it.
         adopted: orphans of its tree that have become ours so far: nobody of it waits for them.
+        moments: get what is done to it, and what is seen of it.
+        over: :meth:`end` has ended it.
     """
 
     def __init__(
-        self, program: Program, folder: Path, user: _jail.User, port: int, limits: _jail.Limits | None = None
+        self,
+        program: Program,
+        folder: Path,
+        user: _jail.User,
+        port: int,
+        moments: Moments,
+        limits: _jail.Limits | None = None,
     ) -> None:
         """Start it and wait until it listens.
 
         Raises:
             DoesNotListen: it does not.
         """
-        self.port, self.folder, self._user = port, folder, user
+        self.port, self.folder, self.moments, self._user = port, folder, moments, user
+        self.reached = user.reach(folder)
+        self._program = program
         self._helpers: set[int] = set()
         self._frozen: set[int] = set()
-        self._over = False
+        self.over = False
         self.adopted: set[int] = set()
         try:
-            user.make_folder(folder, program.folder)
-            self._launch(program.command(port), folder, limits)
+            user.make_folder(folder, None if program.in_place else program.folder)
+            self._launch(limits)
+            moments.start(self.pid, Path(program.words[0]).name)
         except OSError as error:
             name = program.command(port)[0]
             raise DoesNotListen(f"it cannot be started: {name}: {error.strerror or error}", []) from None
@@ -94,8 +128,21 @@ class Subject:
             raise DoesNotListen(f"it cannot be started: {error}", []) from None
         self._await_start()
 
-    def _launch(self, words: list[str], folder: Path, limits: _jail.Limits | None) -> None:
-        self._process = _jail.start(words, folder, self._user, limits)
+    def _launch(self, limits: _jail.Limits | None, **pipes: int) -> None:
+        program = self._program
+        self._process = _jail.start(
+            program.command(self.port),
+            program.folder if program.in_place else self.folder,
+            self._user,
+            limits,
+            home=self.folder,
+            environment=program.variables(self.port),
+            **pipes,
+        )
+        self._attend()
+
+    def _attend(self) -> None:
+        """Begin to read what it says."""
         self.pid = self._process.pid
         assert self._process.stdout
         self._output = _jail.Output(self._process.stdout.fileno())
@@ -108,7 +155,7 @@ class Subject:
 
     def alive(self) -> bool:
         """Whether its first process has not ended. It is only looked at, so its number stays its own (waitid(2))."""
-        if self._over:
+        if self.over:
             return False
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
@@ -194,7 +241,9 @@ class Subject:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(orphan["pid"], os.WNOHANG)
                 found.remove(orphan)
-        return {process["pid"]: process for process in sorted(found, key=lambda each: each["pid"])}
+        tree = {process["pid"]: process for process in sorted(found, key=lambda each: each["pid"])}
+        self.moments.processes(self.pid, tree)
+        return tree
 
     def children(self) -> dict[int, Process]:
         """The children of its first process, zombies too."""
@@ -222,13 +271,21 @@ class Subject:
 
     def sleeps_in(self, pid: int) -> str:
         """The kernel's function in which a process sleeps; empty when it runs, or the kernel does not tell."""
-        found = look(pid, frozenset({"waits"}))
+        found = self._look(pid, frozenset({"waits"}))
         return str(found.process["wait_channel"] or "") if found else ""
 
     def descriptors(self, pid: int) -> list[dict[str, Any]]:
         """What a process holds, as ``probe.processes.descriptors`` has it."""
-        found = look(pid, frozenset(DETAILS) - {"memory", "waits", "signals"})
+        found = self._look(pid, frozenset(DETAILS) - {"memory", "waits", "signals"})
         return found.descriptors if found else []
+
+    def _look(self, pid: int, details: frozenset[str]) -> Found | None:
+        with self._user.eyes():
+            return look(pid, details)
+
+    def eyes(self) -> AbstractContextManager[None]:
+        """For the time of the block /proc/PID of its processes can be read, as ``_jail.User.eyes`` says."""
+        return self._user.eyes()
 
     # Sockets.
 
@@ -236,14 +293,17 @@ class Subject:
         """Which of its processes hold each socket: PIDs by inode."""
         found: dict[int, set[int]] = {}
         for pid in self.tree():
-            seen = look(pid, frozenset())
+            seen = self._look(pid, frozenset())
             for held in seen.descriptors if seen else []:
                 found.setdefault(held["inode"], set()).add(pid)
+        self.moments.holders(found)
         return found
 
     def sockets(self) -> list[dict[str, Any]]:
         """The TCP sockets on its port, its own ends only, as ``probe.sockets`` has them."""
-        return [row for row in tcp.sockets() if row["local"].endswith(f":{self.port}")]
+        rows = [row for row in tcp.sockets() if row["local"].endswith(f":{self.port}")]
+        self.moments.sockets(rows)
+        return rows
 
     def held_by(self, connection: Connection) -> set[int]:
         """Its processes that hold the connection's other end; none while it waits in the backlog."""
@@ -264,6 +324,14 @@ class Subject:
     def listens(self) -> bool:
         """Whether it listens on the port. Read, not tried: a connection would make it fork."""
         return self.listener() is not None
+
+    def elsewhere(self) -> list[str]:
+        """Where it listens besides its port."""
+        rows = [
+            row for row in tcp.sockets() if row["state"] == tcp.LISTEN and not row["local"].endswith(f":{self.port}")
+        ]
+        held = self.holders() if rows else {}
+        return [row["local"] for row in rows if row["inode"] in held]
 
     def connect(self, *, small: bool = False) -> Connection:
         """A client's connection; the kernel completes it, whether or not the subject accepts (listen(2)).
@@ -293,15 +361,16 @@ class Subject:
     def kill(self, number: int, pid: int | None = None) -> None:
         """Send a signal to its first process, or to another of its tree."""
         os.kill(pid or self.pid, number)
+        self.moments.signal(pid or self.pid, signal.Signals(number).name)
 
     def stop(self) -> bool:
         """Stop its first process (SIGSTOP); whether it stands still."""
-        os.kill(self.pid, signal.SIGSTOP)
+        self.kill(signal.SIGSTOP)
         return self.eventually(lambda: self._state() == "T")
 
     def go_on(self) -> None:
         """Let it go on (SIGCONT)."""
-        os.kill(self.pid, signal.SIGCONT)
+        self.kill(signal.SIGCONT)
 
     def _state(self) -> str:
         return str(self.tree().get(self.pid, {}).get("state", ""))
@@ -317,7 +386,7 @@ class Subject:
         try:
             self._frozen |= chosen
             for pid in chosen:
-                os.kill(pid, signal.SIGSTOP)
+                self.kill(signal.SIGSTOP, pid)
             if not self.eventually(lambda: all(self.tree().get(pid, {}).get("state") in ("T", "t") for pid in chosen)):
                 raise OSError(errno.EBUSY, f"processes {sorted(chosen)} do not stop")
             yield
@@ -325,7 +394,7 @@ class Subject:
             self._frozen -= chosen
             for pid in chosen:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
+                    self.kill(signal.SIGCONT, pid)
 
     def spinning(self, seconds: float = 0.3) -> dict[int, float]:
         """Which of its processes never sleep, and the processor time in seconds that each used meanwhile.
@@ -368,7 +437,10 @@ class Subject:
         def change() -> None:
             resource.prlimit(target, which, (soft, resource.prlimit(target, which)[1]))
 
-        return self._user.run(change)
+        done = self._user.run(change, apart=False)  # prlimit(2) asks for the same real user
+        if done:
+            self.moments.add("limit", pid=target, name=_LIMIT_NAMES[which], soft=soft)
+        return done
 
     @contextmanager
     def traced(self, *, calls: str = "", pids: tuple[int, ...] = (), inject: str = "") -> Iterator[_strace.Trace]:
@@ -382,8 +454,9 @@ class Subject:
         Raises:
             _strace.CannotTrace: strace did not attach.
         """
-        with _strace.attached(pids or tuple(self.tree()), calls, inject) as trace:
+        with _strace.attached(pids or tuple(self.tree()), calls, inject, self._user.uid) as trace:
             self._helpers.add(trace.tracer)
+            self.moments.note("trace", inject)
             try:
                 yield trace
             finally:
@@ -395,8 +468,9 @@ class Subject:
         Raises:
             _jail.StillThere: something is.
         """
-        if self._over:
+        if self.over:
             return
+        self.moments.add("end", pid=self.pid)
         deadline = time.monotonic() + _jail.GONE_SECONDS
         while self.tree().keys() - ({self.pid} if not self.alive() else set()):
             self._user.sweep()
@@ -407,7 +481,7 @@ class Subject:
             if time.monotonic() > deadline:
                 raise _jail.StillThere(f"processes {sorted(self.tree())} do not end")
             time.sleep(_PAUSE)
-        self._over = True
+        self.over = True
         self._process.wait()
         self._output.text(ended=True)
         assert self._process.stdout
@@ -417,12 +491,12 @@ class Subject:
     def _why_not(self) -> DoesNotListen:
         """What it did instead of listening."""
         said = [f"it said: {line}" for line in self.said()] or ["it said nothing"]
-        held = self.holders()
-        others = [row["local"] for row in tcp.sockets() if row["state"] == tcp.LISTEN and row["inode"] in held]
+        others = self.elsewhere()
         if not self.alive():
             return DoesNotListen(f"{self.status()} before it listened on port {self.port}", said)
         if others:
-            words = f"it listens on {', '.join(others)}, not on port {self.port}, which it was given"
+            more = f" and {len(others) - _FEW} more" if len(others) > _FEW else ""
+            words = f"it listens on {', '.join(others[:_FEW])}{more}, not on port {self.port}, which it was given"
             return DoesNotListen(words, said)
         where = self.sleeps_in(self.pid)
         sleeps = f"; it sleeps in {where}" if where else "; it never comes to rest" if self.runs() else ""

@@ -121,23 +121,33 @@ def _image(client: "docker.DockerClient") -> Any:
             return None
 
 
-def _pull(client: "docker.DockerClient", say: Say) -> None:
-    say(f"base: pulling {_OFFICIAL}")
+def pull(client: "docker.DockerClient", name: str, say: Say) -> None:
+    """Get an image from its registry.
+
+    Raises:
+        LabError: it does not come, or the registry is silent.
+    """
+    say(f"base: pulling {name}")
     tell = sparingly(say)
     layers: dict[str, tuple[int, int]] = {}
-    with engine.trouble(f"{_OFFICIAL} cannot be pulled"):
-        for event in _events(lambda: client.api.pull(_OFFICIAL, stream=True, decode=True)):
+    with engine.trouble(f"{name} cannot be pulled"):
+        for event in _events(lambda: client.api.pull(name, stream=True, decode=True), name):
             if "error" in event:
-                raise LabError(f"{_OFFICIAL} cannot be pulled: {event['error']}")
+                raise LabError(f"{name} cannot be pulled: {event['error']}")
             detail = event.get("progressDetail") or {}
             if event.get("status") == "Downloading" and detail.get("total"):
                 layers[event["id"]] = (detail["current"], detail["total"])
                 have, need = (sum(column) / 1e6 for column in zip(*layers.values(), strict=True))
-                tell(f"base: pulling {_OFFICIAL}, {have:.0f} of {need:.0f} MB")
+                tell(f"base: pulling {name}, {have:.0f} of {need:.0f} MB")
+
+
+def _pull(client: "docker.DockerClient", say: Say) -> None:
+    pull(client, _OFFICIAL, say)
+    with engine.trouble(f"{_OFFICIAL} cannot be named {BASE}"):
         client.api.tag(_OFFICIAL, _NAME, _TAG)
 
 
-def _events(pull: Callable[[], Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+def _events(pull: Callable[[], Iterator[dict[str, Any]]], name: str) -> Iterator[dict[str, Any]]:
     """What ``pull`` yields, as long as it does not fall silent.
 
     The SDK waits for a pull without limit, hence the thread. One that is given up ends with this process.
@@ -158,7 +168,7 @@ def _events(pull: Callable[[], Iterator[dict[str, Any]]]) -> Iterator[dict[str, 
         try:
             event = arrived.get(timeout=patience)
         except queue.Empty:
-            raise LabError(f"{_OFFICIAL} cannot be pulled: the registry was silent for {patience} s") from None
+            raise LabError(f"{name} cannot be pulled: the registry was silent for {patience} s") from None
         if event is None:
             return
         if isinstance(event, Exception):

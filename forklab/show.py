@@ -23,6 +23,7 @@ from forklab.capture.record import Captured
 from forklab.doctor import Finding
 from forklab.faults import Fault
 from forklab.lab import Status, Thing
+from forklab.printable import printable
 from forklab.proof import Evidence, Proof
 from protocol import verdicts
 
@@ -51,7 +52,7 @@ def console(*, stderr: bool = False) -> Console:
 
 def say(text: str) -> None:
     """Progress, for a person, beside the answer."""
-    console(stderr=True).print(text, markup=False, soft_wrap=True)
+    console(stderr=True).print(printable(text), markup=False, soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -13,8 +13,9 @@ from forklab.lab import Lab
 from forklab.registry import ROOT
 
 _PYTHON = [sys.executable, "-m"]
-_TWO = ["--numprocesses", "2", "--dist", "loadscope", "--no-loadscope-reorder"]
-"""Most tests wait for something: two at a time take little more than half as long. tests/conftest.py has the order."""
+_THREE = ["--numprocesses", "3", "--dist", "loadscope", "--no-loadscope-reorder", "-m", "not long"]
+"""Most tests wait for something, so three at a time are not too many for two processors. tests/conftest.py has the
+order."""
 
 
 def run(lab: Lab, words: list[str], *, keep: bool, cover: bool, output: IO[str] | None) -> tuple[int, dict[str, int]]:
@@ -34,7 +35,7 @@ def run(lab: Lab, words: list[str], *, keep: bool, cover: bool, output: IO[str] 
         KeyboardInterrupt: when all is tidied up.
     """
     chosen = any((ROOT / word.partition("::")[0]).exists() for word in words)  # tests/unit, or one of its files
-    which = [] if chosen else ["tests", *_TWO]
+    which = [] if chosen else ["tests", *_THREE]
     mark = f"forklab-test-{secrets.token_hex(4)}"
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "junit.xml"

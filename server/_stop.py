@@ -37,14 +37,14 @@ class Stop:
     Attributes:
         asked: the server shall end; no new client is to be accepted.
         now: time is up; what is still open is to be ended.
-        ended: a child has ended since somebody set this to False (SIGCHLD).
+        child_ended: a child has ended since somebody set this to False (SIGCHLD).
     """
 
     def __init__(self, grace: float, *, tells: bool = True) -> None:
         self.grace, self._tells = grace, tells
         self.asked = False
         self.now = False
-        self.ended = False
+        self.child_ended = False
         self._current: socket.socket | None = None
         self._process = os.getpid()
         # Not blocking: a handler that blocked on a full pipe would hang the server. A byte lost there does not
@@ -53,7 +53,7 @@ class Stop:
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         for number in HEARD:
             # Not SIG_IGN for SIGCHLD: ignored, the kernel would throw the exit status away (POSIX, waitpid(2) NOTES).
-            # As PID 1, without these handlers, the server could not be stopped at all: pid_namespaces(7).
+            # Without these handlers a server that is PID 1 could only be killed from outside: pid_namespaces(7).
             signal.signal(number, self._arrived)
 
     def fileno(self) -> int:
@@ -63,7 +63,7 @@ class Stop:
     def _arrived(self, number: int, _: "FrameType | None") -> None:
         """Note a signal. Python calls this between two of its instructions, not inside the real handler."""
         if number == signal.SIGCHLD:
-            self.ended = True
+            self.child_ended = True
         elif os.getpid() != self._process:
             # A forked child has inherited this handler, and is what SIGTERM and SIGINT end. To give the dispositions
             # back before they are needed would cost each child four system calls.

@@ -8,20 +8,23 @@
     waitpid <--SIGCHLD--
 
 What it does: fork(2) gives the child a copy of every descriptor, so each side closes what is not its own. The parent
-must close the connection, or the client never sees a FIN: TCP sends it when the last descriptor of a socket is closed.
-The child must close the listener, or the port stays taken after the parent has gone.
+must close the connection: TCP sends FIN when the last descriptor of a socket is closed, so the client of a child that
+dies would never see one (a child that ends well calls shutdown(2), which sends it at once), and the parent would run
+out of descriptors. The child must close the listener, or the port stays taken after the parent has gone, and the kernel
+goes on connecting clients whom nobody will accept.
 
 A child that ended stays a zombie, an entry in the process table that holds its exit status, until its parent waits for
-it. The kernel says SIGCHLD when a child ends, but a pending signal is a flag and not a queue: five children that end
-together may send one. So for each SIGCHLD the parent calls waitpid(WNOHANG) until nothing is left.
+it. The kernel says SIGCHLD when a child ends, but a pending signal is a flag and not a queue: of five children that end
+together one may be heard. So for each SIGCHLD the parent calls waitpid(WNOHANG) until nothing is left.
 
-What it costs: a fork, an exit and two context switches a connection; a process of memory a client. What it gives: a
-child may block, leak or crash, and no other client notices.
+What it costs: for each connection a fork, an exit and at least two context switches; for each client the memory of a
+process. What it gives: a child may block, leak or crash, and no other client notices.
 
-Where it breaks: at the limit on processes. fork(2) then says EAGAIN, and the client that was just accepted waits here
-until a child has ended; later ones wait in the listener's backlog.
+Where it breaks: at the limit on processes (RLIMIT_NPROC, pids.max), unless the cap on clients is reached first. fork(2)
+then says EAGAIN. The client that was just accepted waits here, and fork is tried again every 0.1 s and whenever a child
+has ended; later ones wait in the listener's backlog.
 
-Sources: UNP vol. 1, 5.8-5.11 and 30.5; TLPI 26.3 and 60.3; fork(2), waitpid(2), signal(7).
+Sources: UNP vol. 1, 4.8, 5.8-5.10 and 30.5; TLPI 26.3 and 60.3; fork(2), waitpid(2), signal(7).
 """
 
 import os
@@ -42,21 +45,25 @@ def serve(listener: Listener, handle: Handle, stop: Stop) -> None:
         return serve_ahead(listener, handle, stop)  # the same, but each child is forked before its client comes
 
     children: set[int] = set()
-    parked: tuple[socket.socket, str] | None = None  # accepted, but fork(2) refused: nobody is turned away
+    # Accepted, and no child has it yet: the connection and its peer, or None. While fork(2) refuses it stays here.
+    parked: tuple[socket.socket, str] | None = None
 
     while not stop.asked:
-        ready = listener.wait(stop, serving=len(children), accept=parked is None)
-        if stop.ended:  # SIGCHLD. Not at every turn: waitpid(2) looks at each child, and there may be thousands
-            stop.ended = False
+        # poll(2) on the listener, unless a client is parked or the cap is reached, and on a pipe into which each signal
+        # writes a byte (_stop.py): one between the test above and the sleep is not lost. At EINTR Python polls again.
+        ready = listener.wait(stop, serving=len(children), accept=(parked is None))
+        if stop.child_ended:  # SIGCHLD. Not at every turn: waitpid(2) looks at each child, and there may be thousands
+            stop.child_ended = False  # before reap, not after: a child that ends meanwhile sets it again
             reap(children)
         if ready:
             parked = listener.accept()
+        # The star hands over the pair as two arguments.
         if parked and start_child(*parked, children, listener, handle, stop):
             parked = None
 
     if parked:
-        parked[0].close()
-    listener.close()
+        parked[0].close()  # FIN; or RST, if it has sent something that nobody has read (RFC 2525, 2.17)
+    listener.close()  # whoever is still in the backlog gets RST
     drain(children, stop)
 
 
@@ -66,15 +73,15 @@ def start_child(
     """Fork a child that serves ``connection``; False when the kernel refuses a process now (EAGAIN, ENOMEM)."""
     try:
         pid = os.fork()
-        if pid == 0:
-            serve_and_exit(connection, peer, listener, handle, stop)
     except OSError as error:
-        listener.pause(events.FORK_FAILED, error, peer=peer)
+        listener.pause(events.FORK_FAILED, error, peer=peer)  # says so, and does not sleep: no client for 0.1 s
         return False
+    if pid == 0:
+        serve_and_exit(connection, peer, listener, handle, stop)  # and never comes back
 
-    children.add(pid)
+    children.add(pid)  # it may have ended already; but only this loop reaps, no handler does, so not before this line
     log(events.CONNECTED, peer=peer, fd=connection.fileno(), child=pid)
-    # The child has its own copy. While we held ours, the child's close() would not end the connection.
+    # The child has its own copy. While we held ours, the child's end would send no FIN.
     connection.close()
     return True
 
@@ -83,12 +90,13 @@ def serve_and_exit(connection: socket.socket, peer: str, listener: Listener, han
     """All of a child's life. It must not return: above it, on a stack copied by fork, lies the parent's loop."""
     status = os.EX_SOFTWARE
     try:
+        # Our copy of the parent's signal pipe: a signal to us must not wake the parent. SIGTERM ends us at once.
         stop.forget()
         listener.close()
-        handle(connection, peer)
+        handle(connection, peer)  # the whole conversation; it ends with shutdown(2) and close(2)
         status = os.EX_OK
     except BaseException:
-        sys.excepthook(*sys.exc_info())  # a mistake in the server; it costs this one client only
+        sys.excepthook(*sys.exc_info())  # prints where: a mistake in the server, which costs this one client only
     finally:
         # Not sys.exit(): that would unwind the copied stack, run the parent's clean-up and flush its buffers again.
         os._exit(status)
@@ -98,13 +106,13 @@ def reap(children: set[int]) -> None:
     """Wait for every child that has ended: their zombies go, and how they ended is told."""
     while True:
         try:
-            # -1 is any child. As PID 1 of a container we also inherit orphans, and nobody else would wait for them.
+            # -1 is any child. A server that is PID 1 of its container inherits orphans, too; nobody else reaps them.
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:  # ECHILD: there is no child at all
             return
         if pid == 0:  # there are children, and none of them has ended
             return
-        children.discard(pid)
+        children.discard(pid)  # an orphan is not among them
         if os.WIFSIGNALED(status):
             log(events.REAPED, child=pid, signal=signal_name(os.WTERMSIG(status)))
         else:
@@ -112,10 +120,13 @@ def reap(children: set[int]) -> None:
 
 
 def drain(children: set[int], stop: Stop) -> None:
-    """Let the children finish; when time is up, end those that are left."""
+    """Let the children finish; when time is up, by SIGALRM, SIGINT or a second SIGTERM, end those that are left.
+
+    SIGTERM to the whole process group would end the children, too, and drain nothing: it must come to the parent alone.
+    """
     reap(children)
     while children and not stop.now:
-        stop.wait()
+        stop.wait()  # not wait(2): sleeps until a signal comes
         reap(children)
 
     if children:

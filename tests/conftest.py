@@ -1,4 +1,4 @@
-"""Options of the test command, and which of two workers runs what."""
+"""Options of the test command, and which worker runs what."""
 
 from typing import Any
 
@@ -17,30 +17,45 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--keep", action="store_true", help="leave the lab of this run standing; ./lab clean removes it")
 
 
-APART = ("tests/lab/test_scenario", "tests/lab/test_grade")
-"""Start labs and containers of their own."""
+GRADES = ("tests/lab/test_grade", "tests/hostile/", "tests/good/")
+"""Count the containers of examiners, and so do not run beside each other."""
+
+SCENARIOS = "tests/lab/test_scenario"
+"""Start labs of their own, and look whether any of them is left."""
+
+
+_LAB, _GRADES, _SCENARIOS, _OTHERS = range(4)
+
+
+def _turn(nodeid: str) -> int:
+    """What begins when: first the three that take longest, last what any worker may do, so that all end together."""
+    if nodeid.startswith(GRADES):
+        return _GRADES
+    if nodeid.startswith(SCENARIOS):
+        return _SCENARIOS
+    return _LAB if nodeid.startswith("tests/lab/") else _OTHERS
 
 
 class OneLab(LoadScopeScheduling):  # type: ignore[misc]
-    """A file is run by one worker, and all of ``tests/lab`` by the same: its tests share a lab and an engine.
+    """A file is run by one worker, and all of ``tests/lab`` by the same: its tests share a lab.
 
-    Scenarios and grades may go on beside them.
+    Scenarios and grades go on beside them, each kind in a worker.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "lab" if file.startswith("tests/lab/") and not file.startswith(APART) else file
+        kinds = {_LAB: "lab", _GRADES: "grades", _SCENARIOS: "scenarios"}
+        return kinds.get(_turn(nodeid)) or nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneLab:
-    """Asked by xdist when there is more than one worker."""
+    """Asked by xdist when there are workers."""
     return OneLab(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs Docker by where it lives; put last what either worker may do, so that both end together."""
-    items.sort(key=lambda item: item.nodeid.startswith(APART))
+    """Mark what needs Docker by where it lives, and put all in their turn."""
+    items.sort(key=lambda item: _turn(item.nodeid))
     for item in items:
-        if "/tests/lab/" in item.path.as_posix():
+        if any(f"/tests/{folder}/" in item.path.as_posix() for folder in ("lab", "hostile", "good")):
             item.add_marker("lab")

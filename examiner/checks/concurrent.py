@@ -5,7 +5,7 @@ answer.
 """
 
 from examiner._check import Check
-from examiner._exam import Exam, Warned
+from examiner._exam import Exam, Skipped, Warned
 from examiner._subject import Subject
 
 CLIENTS = 5
@@ -13,6 +13,8 @@ CLIENTS = 5
 
 def run(exam: Exam) -> str:
     """Connect five, ask the last one first."""
+    if exam.demanded == "iterative":
+        raise Skipped("it was asked to serve one client after the other")
     subject = exam.start()
     clients = [exam.connect(subject) for _ in range(CLIENTS)]
     exam.provoked(len(clients) == CLIENTS, f"{CLIENTS} clients are connected at once")

@@ -4,6 +4,7 @@ EPOLLET tells once that there is something; a server that reads once and sleeps 
 it is stopped, more is queued than it reads at a time; then it goes on, and nothing else arrives that could wake it.
 """
 
+import contextlib
 from pathlib import Path
 
 from examiner._check import Check
@@ -57,17 +58,13 @@ def _connections(exam: Exam, subject: Subject) -> None:
 
 def _edges(subject: Subject) -> list[str]:
     """The lines of /proc/PID/fdinfo that tell of a descriptor watched with EPOLLET (proc_pid_fdinfo(5))."""
-    found = []
-    for path in Path(PROC, str(subject.pid), "fdinfo").iterdir():
-        try:
-            lines = path.read_text().splitlines()
-        except OSError:  # closed meanwhile
-            continue
-        for line in lines:
-            words = line.split()
-            if line.startswith("tfd:") and int(words[3], 16) & EPOLLET:
-                found.append(" ".join(words[:4]))
-    return found
+    lines: list[str] = []
+    with subject.eyes():
+        for path in Path(PROC, str(subject.pid), "fdinfo").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                lines += path.read_text().splitlines()
+    watched = [line.split()[:4] for line in lines if line.startswith("tfd:")]
+    return [" ".join(words) for words in watched if int(words[3], 16) & EPOLLET]
 
 
 def _place(subject: Subject) -> str:

@@ -5,17 +5,20 @@ the next free number, and lifted later. Every other server starts with a small l
 and later they go. strace shows accept fail with EMFILE.
 """
 
+import contextlib
 import resource
 
 from examiner._check import Check
 from examiner._connection import Connection
-from examiner._exam import Exam, Inconclusive
+from examiner._exam import Exam, Failed, Inconclusive
 from examiner._strace import CannotTrace, Trace
 from examiner._subject import Subject
 
 SMALL = 48
 """Descriptors: more than a Python program with an event loop needs for itself."""
 CLIENTS = 64
+LATER = 12.0
+"""Seconds for which a server may close its listener meanwhile; xinetd does for ten."""
 ACCEPTS = "?accept,?accept4"
 ONE_EACH = ("fork", "prefork", "iterative")
 
@@ -30,7 +33,7 @@ def run(exam: Exam) -> str:
         subject = exam.start(limits={resource.RLIMIT_NOFILE: (SMALL, 8192)})
         clients, lower = [], set()
     try:
-        crowd, refused = _exhaust(exam, subject, lower)
+        crowd, waiting, refused = _exhaust(exam, subject, lower)
     except CannotTrace as error:
         raise Inconclusive(str(error)) from None
     exam.provoked(refused, "accept fails for want of a descriptor")
@@ -44,22 +47,37 @@ def run(exam: Exam) -> str:
         exam.expect(client.served(), "a client that was served before is not served any more")
     if not all(subject.limit(resource.RLIMIT_NOFILE, None, pid) for pid in lower):
         raise Inconclusive("the limit on descriptors cannot be lifted again")
-    _leave(crowd[: len(crowd) - 4] if not lower else [])
-    late = [exam.connect(subject), *crowd[-2:]]
+    _leave(crowd[:-4])
+    subject.eventually(subject.listens, LATER)
+    late = [exam.connect(subject), *waiting]
     for client in late if exam.model != "iterative" else late[:0]:
         over = client.served() or client.ended
         exam.expect(over, "descriptors are free again, but clients that came are not served")
     return "it waited without spinning, and served again when descriptors were free"
 
 
-def _exhaust(exam: Exam, subject: Subject, lower: set[int]) -> tuple[list[Connection], str]:
-    """Let clients come until accept fails; the clients, and the call that failed."""
+def _exhaust(exam: Exam, subject: Subject, lower: set[int]) -> tuple[list[Connection], list[Connection], str]:
+    """Let clients come until accept fails; the clients, those that come then, and the call that failed."""
+    crowd: list[Connection] = []
+    waiting: list[Connection] = []
     with subject.traced(calls=ACCEPTS) as trace:
         lowered = [subject.limit(resource.RLIMIT_NOFILE, _free(subject, pid), pid) for pid in lower]
         exam.provoked(all(lowered), "the limit on descriptors is lowered")
-        crowd = [exam.connect(subject) for _ in range(2 if lower else CLIENTS)]
+        # One after the other: a short backlog would be full before accept fails.
+        while not lower and len(crowd) < CLIENTS and not _refused(trace) and subject.alive():
+            crowd.append(exam.connect(subject))
+            crowd[-1].send(b"forklab\n")
+            subject.eventually(lambda: crowd[-1].more() or _refused(trace) or not subject.alive())
+        with contextlib.suppress(Failed, Inconclusive):  # it may turn them away
+            waiting += [exam.connect(subject)]
+            waiting += [exam.connect(subject)]
         subject.eventually(lambda: _refused(trace) or not subject.alive())
-    return crowd, _refused(trace)
+        if lower and not _refused(trace) and subject.alive():
+            # Who sleeps in accept has its descriptor already: its next call fails, when it has served whom it got.
+            _leave([client for client in waiting if client.served()])
+            waiting = [client for client in waiting if client.fileno() >= 0]
+            subject.eventually(lambda: _refused(trace) or not subject.alive())
+    return crowd, waiting, _refused(trace)
 
 
 def _leave(clients: list[Connection]) -> None:

@@ -11,6 +11,9 @@ from examiner._exam import Exam, Inconclusive
 from examiner._strace import Call, CannotTrace
 
 FORKS = {"fork", "vfork", "clone", "clone3"}
+LINE = b"forklab, for whom fork failed\n"
+LATER = 12.0
+"""Seconds that a server may let pass until it tries again; xinetd lets five."""
 
 
 def run(exam: Exam) -> str:
@@ -34,7 +37,8 @@ def run(exam: Exam) -> str:
     if not subject.limit(resource.RLIMIT_NPROC, None):
         raise Inconclusive("the limit on processes cannot be lifted again")
     exam.expect(exam.connect(subject).served(), "processes are allowed again, but a new client is not served")
-    served = unlucky.ended == "" and unlucky.served()
+    unlucky.send(LINE)
+    served = subject.eventually(unlucky.more, LATER) and unlucky.receive(len(LINE)) == LINE
     ending = "it is served later" if served else f"its connection ended with {unlucky.await_end() or 'nothing'}"
     exam.note(f"the client for whom fork failed: {ending}")
     exam.expect(served or unlucky.ended, "the client for whom fork failed is neither served nor told")

@@ -19,6 +19,8 @@ UNSAFE = (
 SET = re.compile(r"\b(?:signal|sigset)\s*\(\s*\w+\s*,\s*&?(\w+)|\bsa_(?:handler|sigaction)\s*=\s*&?(\w+)")
 PASSED_ON = re.compile(r"\b\w+\s*\(\s*SIG\w+\s*,\s*&?(\w+)\s*\)")
 """A handler handed to a function of the program's own, as in UNP's Signal(SIGCHLD, sig_chld)."""
+FUNCTION = re.compile(r"\b(\w+)\s*\([^;{)]{0,400}\)\s*\{")
+VOID = re.compile(r"\bvoid\s+(\w+)\s*\(")
 CALL = re.compile(rf"\b({UNSAFE})\s*\(")
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 PRINTING = {"print", "logging", "logger", "log"}
@@ -49,11 +51,14 @@ def _in_c(text: str) -> tuple[set[str], list[tuple[int, str]]]:
     """The handlers that a C source sets, and the lines of them with an unsafe call."""
     plain = COMMENT.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
     names = {match[1] or match[2] for match in SET.finditer(plain)} | set(PASSED_ON.findall(plain))
-    names = {name for name in names if re.search(rf"\bvoid\s+{name}\s*\(", plain)}
+    names &= set(VOID.findall(plain))
     lines, found = plain.splitlines(), []
+    begun: dict[str, re.Match[str]] = {}
+    for match in FUNCTION.finditer(plain):
+        begun.setdefault(match[1], match)
     for name in names:
-        match = re.search(rf"\b{name}\s*\([^;{{)]*\)\s*\{{", plain)
-        if match:
+        if name in begun:
+            match = begun[name]
             first = plain.count("\n", 0, match.start())
             last = plain.count("\n", 0, _end(plain, match.end()))
             found += [(at + 1, lines[at].strip()) for at in range(first, last + 1) if CALL.search(lines[at])]
@@ -76,8 +81,12 @@ def _in_python(text: str) -> tuple[set[str], list[tuple[int, str]]]:
     """
     try:
         tree = ast.parse(text)
-    except SyntaxError:
+        return _handlers(tree, text.splitlines())
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # also of what is nested too deep
         return set(), []
+
+
+def _handlers(tree: ast.Module, lines: list[str]) -> tuple[set[str], list[tuple[int, str]]]:
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     names = {
         ast.unparse(call.args[1])
@@ -85,7 +94,6 @@ def _in_python(text: str) -> tuple[set[str], list[tuple[int, str]]]:
         if ast.unparse(call.func) in ("signal.signal", "signal") and len(call.args) == 2
     }
     names = {name for name in names if "SIG_" not in name}
-    lines = text.splitlines()
     found = [
         (call.lineno, lines[call.lineno - 1].strip())
         for function in ast.walk(tree)

@@ -69,7 +69,7 @@ def write_new(path: Path, text: str) -> None:
     """
     file = new_file(path)
     try:
-        file.write(text.encode())
+        file.write(text.encode(errors="replace"))  # a file's name on Linux need not be UTF-8
     except OSError as error:
         raise LabError(f'"{path}" cannot be written: {error.strerror}') from None
     finally:

@@ -1,5 +1,6 @@
 """Which checks there are, read from the files of ``examiner/checks/`` without importing them."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -43,8 +44,14 @@ def known() -> list[Check]:
     Raises:
         LabError: one of the files is no check.
     """
+    return list(_known())
+
+
+@functools.cache
+def _known() -> tuple[Check, ...]:
+    """Read once: several threads may ask, and not every CPython parses in two threads at once (gh-106905)."""
     found = [_read(check) for check in CHECKS.ids()]
-    return sorted(found, key=lambda check: (GROUPS.index(check.group), check.id))
+    return tuple(sorted(found, key=lambda check: (GROUPS.index(check.group), check.id)))
 
 
 def choose(names: str, *, core: bool = False, client: bool = False) -> list[str]:

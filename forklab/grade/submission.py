@@ -1,6 +1,7 @@
 """What is graded: a file or a folder of this computer, packed for the examiner. Nothing of it is run here."""
 
 import io
+import os
 import re
 import tarfile
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ LEFT_OUT = {".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules
 SOURCES = {".c", ".h", ".cc", ".cpp", ".hpp", ".py"}
 _MOST_LINES = 3
 _LONGEST_LINE = 100
+_LONGEST_NAME = 3000
+"""Bytes: a path may have 4095 (path_resolution(7)), and the examiner puts its own before it."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Submission:
 
     Attributes:
         path: as the user gave it.
-        main: the file to compile or to start; empty: the folder's Makefile or CMakeLists.txt says how.
+        main: the file to compile or to start; empty: what is in the folder says how.
         files: what is in it, by the name that it has in there.
     """
 
@@ -43,7 +46,7 @@ class Submission:
             UsageError: there is nothing that could be graded.
         """
         if path.is_file():
-            return cls(path, path.name, {path.name: path})
+            return cls(path, path.name, {path.name: path.resolve()})
         if not path.is_dir():
             raise UsageError(f"there is no {path}; grade takes a .c or .py file, an executable, or a folder")
         files = dict(_walk(path))
@@ -51,8 +54,14 @@ class Submission:
             raise UsageError(f"the folder {path} is empty; grade takes a .c or .py file, an executable, or a folder")
         return cls(path, "", files)
 
+    @property
+    def dockerfile(self) -> Path | None:
+        """The Dockerfile of a folder that is built by one."""
+        found = self.files.get("Dockerfile") if not self.main else None
+        return found if found and found.is_file() and not found.is_symlink() else None
+
     def packed(self) -> bytes:
-        """A tar of it: the same bytes for the same content, whoever packs it where.
+        """A tar of its files, and of the links that stay in it: the same bytes, whoever packs it where.
 
         Raises:
             UsageError: it is too large, or cannot be read.
@@ -61,19 +70,32 @@ class Submission:
         with tarfile.open(fileobj=buffer, mode="w") as tar:
             for name, file in sorted(self.files.items()):
                 try:
+                    if len(os.fsencode(name)) > _LONGEST_NAME:
+                        raise UsageError(f"{file} is too deep: its name has more than {_LONGEST_NAME} bytes")
                     member = tar.gettarinfo(file, name)
+                    if member is None:  # a socket
+                        continue
                     member.uid = member.gid = member.mtime = 0
                     member.uname = member.gname = ""
                     self._check(buffer.tell() + member.size)
                     if member.isreg():
                         with file.open("rb") as content:
                             tar.addfile(member, content)
-                    elif member.issym():
+                    elif member.issym() and self._leads_inside(file):
                         tar.addfile(member)
                 except OSError as error:
                     raise UsageError(f"cannot read {file}: {error.strerror or error}") from None
         self._check(buffer.tell())
         return buffer.getvalue()
+
+    def _leads_inside(self, link: Path) -> bool:
+        """Whether a link leads to a place in the folder; others are left out: in the container nothing is there."""
+        if os.path.isabs(os.readlink(link)):
+            return False
+        try:
+            return link.resolve().is_relative_to(self.path.resolve())
+        except (OSError, RuntimeError):  # it leads to itself
+            return False
 
     def _check(self, size: int) -> None:
         if size > MOST_BYTES:
@@ -107,11 +129,16 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
     """Every file and link below a folder; links are not followed.
 
     Raises:
-        UsageError: there are too many.
+        UsageError: there are too many, or a folder cannot be read.
     """
     count, waiting = 0, [folder]
     while waiting:
-        for path in sorted(waiting.pop().iterdir()):
+        folder_now = waiting.pop()
+        try:
+            inside = sorted(folder_now.iterdir())
+        except OSError as error:
+            raise UsageError(f"cannot read {folder_now}: {error.strerror or error}") from None
+        for path in inside:
             if path.is_dir() and not path.is_symlink():
                 if path.name not in LEFT_OUT:
                     waiting.append(path)

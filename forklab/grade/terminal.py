@@ -10,18 +10,9 @@ from rich.text import Text
 
 from forklab import show
 from forklab.grade.catalogue import Check, groups
-from forklab.grade.outcome import Outcome
+from forklab.grade.classroom import Student
+from forklab.grade.outcome import TITLES, Outcome
 from protocol import verdicts
-
-_TITLES = {
-    verdicts.FAIL: "failed",
-    verdicts.ERROR: "the examiner failed",
-    verdicts.WARN: "allowed, not good",
-    verdicts.INCONCLUSIVE: "inconclusive",
-    verdicts.INFO: "worth knowing",
-    verdicts.PASS: "passed",
-    verdicts.SKIP: "does not apply",
-}
 
 
 class Progress:
@@ -46,31 +37,18 @@ def report(outcome: Outcome) -> RenderableType:
     """The whole report."""
     parts: list[RenderableType] = []
     for verdict in (verdicts.FAIL, verdicts.ERROR, verdicts.WARN):
-        parts += [_in_full(each, outcome.explained(each)) for each in outcome.having(verdict)]
+        parts += [_in_full(each, outcome.told(each)) for each in outcome.having(verdict)]
     for verdict in (verdicts.INCONCLUSIVE, verdicts.INFO):
         parts += [_in_short(each) for each in outcome.having(verdict)]
     for verdict in (verdicts.PASS, verdicts.SKIP):
         if found := outcome.having(verdict):
             names = ", ".join(each["id"] for each in found)
-            parts.append(Text.assemble(show.verdict(verdict), f"  {len(found)} {_TITLES[verdict]}: {names}"))
-    counts = [f"{len(found)} {_TITLES[word]}" for word in _TITLES if (found := outcome.having(word))]
-    line = f"{outcome.subject}: model {outcome.model}, score {outcome.score:g} of 100; {', '.join(counts)}"
-    return Group(*parts, Text(line, style="bold"))
+            parts.append(Text.assemble(show.verdict(verdict), f"  {len(found)} {TITLES[verdict]}: {names}"))
+    return Group(*parts, Text(outcome.summary, style="bold"))
 
 
-def _in_full(result: dict[str, Any], explained: Sequence[str]) -> RenderableType:
-    table = _grid()
-    rows = [
-        ("required", result["requirement"]),
-        ("expected", result["expected"]),
-        ("actual", result["actual"]),
-        *(("evidence" if number == 0 else "", line) for number, line in enumerate(result["evidence"])),
-        ("first", f"mend {' and '.join(explained)}, from which this may follow" if explained else ""),
-        ("likely", result["cause"]),
-        ("mend", result["mend"]),
-        ("again", result["replay"]),
-    ]
-    return Group(_heading(result), Padding(_filled(table, rows), (0, 0, 1, 2)))
+def _in_full(result: dict[str, Any], rows: Iterable[tuple[str, str]]) -> RenderableType:
+    return Group(_heading(result), Padding(_filled(_grid(), rows), (0, 0, 1, 2)))
 
 
 def _in_short(result: dict[str, Any]) -> RenderableType:
@@ -103,4 +81,17 @@ def checks(known: Sequence[Check]) -> RenderableType:
         table.add_row(Text(group, style="bold"), "")
         for check in members:
             table.add_row(Text(f"  {check.id}"), Text(check.summary))
+    return table
+
+
+def grades(students: Sequence[Student]) -> RenderableType:
+    """A class: a line for each submission."""
+    table = show.listing("", "submission", "score", "model", "failed")
+    for student in students:
+        found = student.outcome
+        if found is None:
+            table.add_row(Text(student.name), Text("-"), Text(""), Text(f"not graded: {student.trouble}", style="red"))
+            continue
+        failed = ", ".join(each["id"] for each in found.having(verdicts.FAIL))
+        table.add_row(Text(student.name), Text(f"{found.score:g}"), Text(found.model), Text(failed))
     return table

@@ -91,7 +91,7 @@ def spreads(
     axis = alt.Axis(
         title=unit + (" (logarithmic)" if log else ""), tickCount=5, values=_DECADES if log else alt.Undefined
     )
-    axis.format = "~g"
+    axis.format = ",~r"  # never 1e+2
     x = alt.X("median:Q", scale=scale, axis=axis)
     names = alt.Y("name:N", sort=None, title=None, axis=alt.Axis(minExtent=7 * max(map(len, samples))))
     order = list(dict.fromkeys(row["kind"] for row in rows))
@@ -133,7 +133,7 @@ def curves(samples: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str)
     highest = max(row["x"] for row in rows)
     base = alt.Chart(alt.InlineData(values=rows), width=WIDTH - 70, height=200).encode(
         x=alt.X("x:Q", scale=alt.Scale(domain=[0, highest * 1.05], nice=False), axis=alt.Axis(title=x, tickCount=6)),
-        y=alt.Y("y:Q", scale=alt.Scale(type="log"), axis=alt.Axis(title=f"{y} (logarithmic)", format="~g")),
+        y=alt.Y("y:Q", scale=alt.Scale(type="log"), axis=alt.Axis(title=f"{y} (logarithmic)", format=",~r")),
         color=alt.Color("name:N", scale=colours, legend=_legend()),
     )
     line = base.mark_line(strokeWidth=2)

@@ -5,7 +5,7 @@ A time-line stands on the page as a picture, and beside it as a page of its own 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,19 +150,39 @@ def _svg(picture: Picture, prefix: str) -> str:
 
 
 def _fill(template: str, language: str, **values: Any) -> str:
+    def said(text: Text) -> str:
+        return text.said(language)
+
+    filters: dict[str, Callable[..., Any]] = {"said": said, "figure": figure, "flag": flag}
+    return render(_TEMPLATES, template, {"language": language, "words": words, **values}, filters)
+
+
+def render(
+    folder: Path,
+    template: str,
+    values: Mapping[str, Any],
+    filters: Mapping[str, Callable[..., Any]],
+    finalize: Callable[[object], object] | None = None,
+) -> str:
+    """Fill a template of ``folder``; it may include the style of all pages, style.css.
+
+    Args:
+        folder: has the template.
+        template: its name.
+        values: by name.
+        filters: by name.
+        finalize: what each value goes through before it is escaped.
+    """
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        loader=jinja2.FileSystemLoader([folder, _TEMPLATES]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=finalize,
     )
-
-    def said(text: Text) -> str:
-        return text.said(language)
-
-    environment.filters |= {"said": said, "figure": figure, "flag": flag}
-    return environment.get_template(template).render(language=language, words=words, **values)
+    environment.filters.update(filters)
+    return environment.get_template(template).render(**values)

@@ -23,9 +23,14 @@ class Rule(NamedTuple):
     stdlib: bool = True
 
 
+PACKAGES = ("altair", "docker", "jinja2", "requests", "rich", "vl_convert", "yaml")
+
 RULES = (
     Rule(("tasks.py",), ("forklab", "protocol", "invoke", "rich")),
-    Rule(("forklab/**/*.py",), ("forklab", "protocol", "altair", "docker", "jinja2", "requests", "rich", "vl_convert")),
+    Rule(
+        ("forklab/**/*.py",),
+        ("forklab", "protocol", "altair", "docker", "jinja2", "requests", "rich", "vl_convert", "yaml"),
+    ),
     Rule(("forklab/scenarios/*.py",), ("forklab.harness", *LOOKING, "altair", "protocol")),
     # These run before anything is installed.
     Rule(

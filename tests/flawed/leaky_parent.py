@@ -6,10 +6,12 @@ The child echoes until its client has closed, or until a line ``bye``, at which 
 import os
 import signal
 import socket
+import sys
 
 signal.signal(signal.SIGCHLD, lambda *_: os.waitpid(-1, os.WNOHANG))
 
-with socket.create_server(("", 9190)) as listener:
+port = next((int(word) for word in sys.argv[1:] if word.isdigit()), 9190)
+with socket.create_server(("", port)) as listener:
     kept = []
     while True:
         connection, _ = listener.accept()

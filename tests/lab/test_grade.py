@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,6 +72,24 @@ def test_a_flaw_in_c_is_named_with_its_line(alone: docker.DockerClient, tmp_path
     assert "look at reap_burst.c:25: waitpid(-1, NULL, WNOHANG);" in burst["evidence"]
     assert burst["replay"] == f"./lab grade {path} --check reap-burst"
     assert examiners(alone) == []
+
+
+def test_a_page_shows_the_moment_in_which_it_failed(alone: docker.DockerClient, tmp_path: Path) -> None:
+    """Four zombies to the verdict, one that was waited for, and the signals between, on a page that loads nothing."""
+    made = tmp_path / "report.html"
+    code, found = grade(submit(tmp_path, "c", "reap-burst"), "--check", "reap-burst", "--html", str(made))
+    assert (code, found["verdicts"]["reap-burst"]) == (exits.FAILED, "FAIL")
+    text = made.read_text(encoding="utf-8")
+    assert not re.search(r"""<script|(?:src|href)=["'](?!#)|url\((?!#)""", text)
+    (drawn,) = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
+    assert len(re.findall(r"<title>\d+ child: zombie</title>", drawn)) == 5
+    steps = [re.sub("<[^>]+>", "", step) for step in re.findall(r"<li value=.*?</li>", text)]
+    stop, end, go_on = (
+        next(number for number, step in enumerate(steps) if words in step)
+        for words in ("SIGSTOP to", "nobody has waited: zombies", "SIGCONT to")
+    )
+    assert stop < end < go_on
+    assert "FAIL: 4 of 5 children stay zombies" in steps[-1]
 
 
 def test_a_folder_with_a_makefile_is_built_and_fails_nothing(alone: docker.DockerClient, tmp_path: Path) -> None:

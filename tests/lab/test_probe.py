@@ -44,7 +44,7 @@ def test_no_wrong_join_while_clients_churn(quiet: Rig) -> None:
     that did not move while it was looked at is held by somebody; every holder is a process of the server.
     """
     lines: list[str] = []
-    with quiet.hand() as hand, watching(quiet, "--interval", "0.01") as stream:
+    with quiet.hand() as hand, watching(quiet, "--interval", "0.01", "--details") as stream:
         assert stream.stdin
         assert stream.stdout
         reader = threading.Thread(target=lambda: lines.extend(stream.stdout or ()))

@@ -57,8 +57,9 @@ def examiner(path: Path, *words: str) -> Iterator[Examiner]:
 
 
 def examine(path: Path, *words: str) -> dict[str, Any]:
-    """What an examiner finds in a file or a folder, from begin to end: its last event, with ``verdicts`` by check."""
+    """What an examiner finds in a file or a folder: its last event, with the ``checks`` and ``verdicts`` by check."""
     with examiner(path, *words) as run:
-        *_, last = run.events()
+        *events, last = run.events()
     assert last["event"] == "done", last
-    return {**last, "verdicts": {each["id"]: each["verdict"] for each in last["checks"]}}
+    checks = [event for event in events if event["event"] == "result"]
+    return {**last, "checks": checks, "verdicts": {each["id"]: each["verdict"] for each in checks}}

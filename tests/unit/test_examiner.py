@@ -3,6 +3,7 @@
 It runs as whoever runs the tests: as root with a user for each lane, else as one and the same user.
 """
 
+import json
 import os
 import re
 import resource
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from examiner import _check, _strace
+from examiner import _build, _check, _jail, _strace
 from examiner._exam import Exam, Failed, Inconclusive, Lane, Skipped
 from examiner._subject import Program
 from forklab.grade import catalogue, flaws
@@ -59,6 +60,10 @@ def test_one_wait_for_five_children_is_one_finding(tmp_path: Path) -> None:
     (burst,) = (each for each in found["checks"] if each["id"] == "reap-burst")
     assert burst["actual"] == "4 of 5 children stay zombies"
     assert "os.waitpid(-1, os.WNOHANG)" in burst["mend"]
+    ends = {each["pid"]: each["state"] for each in burst["moments"] if each["kind"] == "process"}
+    assert list(ends.values()).count("zombie") == 4
+    assert {each["name"] for each in burst["moments"] if each["kind"] == "signal"} == {"SIGSTOP", "SIGCONT"}
+    assert not any(each["moments"] for each in found["checks"] if each["verdict"] == verdicts.PASS)
 
 
 def test_a_server_that_does_not_start_fails_listens_with_its_last_words(tmp_path: Path) -> None:
@@ -80,6 +85,110 @@ def test_what_does_not_compile_is_told_in_the_compilers_words(tmp_path: Path) ->
     assert found["verdicts"] == {"listens": "FAIL"}
     assert "server.c does not compile" in found["checks"][0]["actual"]
     assert any(line.startswith("server.c:1:") for line in found["checks"][0]["evidence"])
+
+
+MAIN = "int main(void) { return work(); }\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "program"),
+    [
+        ({"echo.py": "", "notes.txt": ""}, ["echo.py"]),
+        ({"server.py": "", "parts.py": ""}, ["server.py"]),
+        ({"main.py": "", "server.py": ""}, ["server.py"]),
+        ({"echo.c": MAIN, "b.c": "int b;", "a.c": "// main()\nint a;", "a.h": ""}, ["echo.c", "a.c", "b.c"]),
+        ({"server.c": MAIN, "client.c": MAIN, "net.c": ""}, ["server.c", "net.c"]),
+        ({"main.c": MAIN, "server.c": "int work(void);"}, ["main.c", "server.c"]),
+        ({"server.c": MAIN, "test.py": ""}, ["server.c"]),
+        ({"a.c": "", "b.c": ""}, ["a.c", "b.c"]),
+        ({"src/a.c": MAIN}, []),
+    ],
+)
+def test_a_folder_of_sources_is_the_program_that_they_make(
+    tmp_path: Path, files: dict[str, str], program: list[str]
+) -> None:
+    """The only one, the one with main and what belongs to it, or the one that is called as such files are."""
+    fill(tmp_path, files)
+    assert _build._sources(tmp_path, ("server", "main"), told=False) == program
+
+
+def test_a_folder_of_sources_that_could_be_several_programs_is_told_so(tmp_path: Path) -> None:
+    """With the names, and what to do; whoever says how to start it is not asked."""
+    fill(tmp_path, {"a.c": MAIN, "b.py": ""})
+    with pytest.raises(_build.CannotBuild, match=r"there are a\.c, b\.py: call one server\.c or server\.py, .*--run"):
+        _build._sources(tmp_path, ("server", "main"), told=False)
+    assert _build._sources(tmp_path, ("server", "main"), told=True) == []
+
+
+def fill(folder: Path, files: dict[str, str]) -> None:
+    """Write files by their names."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def test_a_folder_with_one_source_is_graded_as_that_file(tmp_path: Path) -> None:
+    """As learning platforms export a class: ``alice/server.py``."""
+    submit(tmp_path, "python", "fork.py")
+    found = examine(tmp_path, "--checks", "listens")
+    assert (found["verdicts"], found["command"]) == ({"listens": "PASS"}, "python3 fork.py {port}")
+
+
+@needs_gcc
+def test_a_folder_of_c_files_is_compiled_together(tmp_path: Path) -> None:
+    """A missing part is an error of all of them."""
+    fill(tmp_path, {"echo.c": "int work(void);\n" + MAIN, "work.c": "int work(void) { return other(); }\n"})
+    found = examine(tmp_path, "--checks", "listens")
+    assert "echo.c work.c do not compile" in found["checks"][0]["actual"]
+    (tmp_path / "work.c").write_text("int work(void) { return 5; }\n")
+    found = examine(tmp_path, "--checks", "listens")
+    assert "it ended with exit status 5" in found["checks"][0]["actual"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may change its root")
+def test_a_subject_of_another_file_system_stays_in_it() -> None:
+    """Its folder is made there, what it runs sees that root and nothing else, and what it leaves is found there."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        for folder in ("app", "tmp", "lent"):
+            (root / folder).mkdir()
+        root.chmod(0o755)
+        (root / "tmp").chmod(0o1777)
+        fill(root / "app", {"data": "it"})
+        user = _jail.User(54_321, root)
+        user.make_folder(Path("/lent/lane0/0"), Path("/app"))
+        assert (root / "lent/lane0/0/data").stat().st_uid == 54_321
+
+        def look() -> None:
+            assert Path("/lent/lane0/0/data").read_text() == "it"
+            assert sorted(os.listdir("/")) == ["app", "lent", "tmp"]
+            assert (os.geteuid(), os.getgroups()) == (54_321, [])
+            Path("/tmp/left").write_text("")
+
+        assert user.run(look)
+        assert user.left_in(Path("/tmp")) == [Path("/tmp/left")]
+        user.remove(Path("/lent/lane0/0"))
+        assert not (root / "lent/lane0/0").exists()
+
+
+def test_why_there_is_no_image_is_told(tmp_path: Path) -> None:
+    """By the check that every server must pass, in the words of the host, which has built it."""
+    fill(tmp_path, {"Dockerfile": "FROM x"})
+    image = json.dumps({"trouble": "Dockerfile:2: RUN make ended with exit status 2", "said": ["make: no rule"]})
+    found = examine(tmp_path, "--checks", "listens,reap-one", "--image", image)
+    assert found["verdicts"] == {"listens": "FAIL", "reap-one": "INCONCLUSIVE"}
+    assert found["checks"][0]["actual"] == "Dockerfile:2: RUN make ended with exit status 2"
+    assert found["checks"][0]["evidence"] == ["make: no rule"]
+
+
+@pytest.mark.parametrize(("files", "in_place"), [(3, False), (2001, True)])
+def test_an_image_is_started_in_a_copy_of_a_small_folder(tmp_path: Path, files: int, in_place: bool) -> None:
+    """Of the folder that it names; in a large one, such as /, itself."""
+    for number in range(files):
+        (tmp_path / str(number)).touch()
+    image = {"words": ["./server", "{port}"], "folder": str(tmp_path), "environment": {"PORT": "{port}"}}
+    program = _build.of_image({**image, "warnings": []}, Path("/")).program
+    assert (program.in_place, program.command(7), program.variables(7)) == (in_place, ["./server", "7"], {"PORT": "7"})
 
 
 def test_another_model_than_demanded_is_a_finding(tmp_path: Path) -> None:

@@ -1,19 +1,22 @@
 """The host's side of grading, without an engine: what is packed, what the outcome is worth, what is refused."""
 
 import io
+import json
 import tarfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
+from forklab import oneshot
 from forklab.errors import LabError, UsageError
-from forklab.grade import flaws, selftest
+from forklab.grade import container, flaws, selftest
 from forklab.grade.catalogue import Check
-from forklab.grade.conduct import Wish
 from forklab.grade.outcome import Outcome
 from forklab.grade.submission import MOST_BYTES, Submission
 from forklab.grade.terminal import report
+from forklab.grade.wish import Wish
 from forklab.show import console
 
 
@@ -61,16 +64,61 @@ def test_the_report_begins_with_what_failed() -> None:
 
 
 def test_a_folder_is_packed_without_what_is_no_part_of_it(tmp_path: Path) -> None:
-    """Neither .git nor compiled Python; the same bytes each time; a link stays a link."""
+    """Neither .git nor compiled Python, nor links that lead out; the same bytes each time; a link stays a link."""
     for name in ("Makefile", "src/a.c", ".git/config", "src/__pycache__/a.pyc"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
-    (tmp_path / "link").symlink_to("/etc/hostname")
+    (tmp_path / "link").symlink_to("src/a.c")
+    for name, target in (("root", "/"), ("up", "../.."), ("around", "src/../../x"), ("loop", "loop")):
+        (tmp_path / name).symlink_to(target)
     packed = Submission.at(tmp_path).packed()
     assert packed == Submission.at(tmp_path).packed()
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         assert sorted(tar.getnames()) == ["Makefile", "link", "src/a.c"]
         assert tar.getmember("link").issym()
+
+
+def test_a_link_to_a_program_is_graded_as_that(tmp_path: Path) -> None:
+    """Its content is packed under the link's name."""
+    (tmp_path / "a.c").write_text("int main;")
+    (tmp_path / "b.c").symlink_to(tmp_path / "a.c")
+    with tarfile.open(fileobj=io.BytesIO(Submission.at(tmp_path / "b.c").packed())) as tar:
+        assert [(each.name, each.isreg()) for each in tar.getmembers()] == [("b.c", True)]
+
+
+def test_a_path_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    """The container could not unpack it."""
+    inner = tmp_path / "/".join(["a" * 250] * 13)
+    inner.mkdir(parents=True)
+    (inner / "file").touch()
+    with pytest.raises(UsageError, match="more than 3000 bytes"):
+        Submission.at(tmp_path).packed()
+
+
+@pytest.mark.parametrize("odd", ["\x1b[2J", "\r", "\x07", "\x9b", "\u202e", "\udcff", "\0", "\x7f"])
+def test_a_report_says_nothing_that_a_terminal_obeys(odd: str) -> None:
+    """Whatever the examiner says of a submission: it is shown, and not sent."""
+    event = container._event(json.dumps({"event": "result", "evidence": [f"a{odd}b"], "deep": {"x": [odd]}}))
+    assert ascii(odd[0])[1:-1] in event["evidence"][0]
+    assert not any(odd[0] in text for text in (*event["evidence"], *event["deep"]["x"]))
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_an_examiner_that_goes_without_a_word(monkeypatch: pytest.MonkeyPatch, ended: bool) -> None:
+    """Where memory has ended, what it has not come to is inconclusive; else the lab has failed."""
+    said = [{"event": "begin", "checks": ["listens", "reap-one"]}, {"event": "result", "id": "listens"}]
+    monkeypatch.setattr(oneshot, "lines", lambda *words, **named: map(json.dumps, said))
+    monkeypatch.setattr(oneshot, "remove", lambda left: None)
+    monkeypatch.setattr(container, "_sweep", lambda client: None)
+    monkeypatch.setattr(container, "_create", lambda *words: mock.Mock(id="x"))
+    monkeypatch.setattr(container, "_out_of_memory", lambda client, container_id: ended)
+    events = container.examine(mock.Mock(), [], b"", lanes=1)
+    if not ended:
+        with pytest.raises(LabError, match="the examiner broke"):
+            list(events)
+        return
+    *_, missing, done = events
+    assert (missing["id"], missing["verdict"], done["event"]) == ("reap-one", "INCONCLUSIVE", "done")
 
 
 def test_what_cannot_be_graded_is_refused(tmp_path: Path) -> None:
@@ -139,3 +187,11 @@ def test_the_matrix_says_what_is_not_as_it_must_be() -> None:
     )
     assert row.wrong == ["reap-one is PASS", "listens is FAIL"]
     assert selftest.exit_code([row]) == 1
+
+
+def test_a_selftest_of_one_check_asks_for_no_other() -> None:
+    """A server with three flaws must fail the one check that is examined; the good twins of its kind are beside it."""
+    chosen = selftest.choose("reap-burst")
+    assert {flaw.fails for flaw in chosen} == {(), ("reap-burst",)}
+    assert {flaw.name for flaw in chosen if flaw.fails} == {"reap-burst", "three-at-once"}
+    assert {flaw.service for flaw in chosen} == {"echo"}

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from probe import snapshot
 from tests.deadline import PATIENCE, until
 from tests.unit.serving import ROOT
 
@@ -366,3 +367,12 @@ def stream(interval: float, share: float = 1.0) -> "subprocess.Popen[bytes]":
     """A stream of looks of a known cost."""
     command = [sys.executable, "-c", WATCH, str(interval), str(share)]
     return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def test_the_probe_does_not_look_at_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds descriptors of every process that it keeps open, and would read them all each time."""
+    seen: list[int] = []
+    monkeypatch.setattr(snapshot, "look", lambda pid, details, pins: seen.append(pid))
+    snapshot.snapshot()
+    assert os.getppid() in seen
+    assert os.getpid() not in seen

@@ -166,7 +166,7 @@ def test_sigterm_drains(model: str, tmp_path: Path) -> None:
         assert say(client, b"during") == b"during"
         client.shutdown(socket.SHUT_WR)
         assert client.recv(1) == b""
-        assert server.process.wait(15) == exits.OK
+        assert server.process.wait(PATIENCE) == exits.OK
         with pytest.raises(ConnectionRefusedError):
             server.connect()
 
@@ -180,7 +180,7 @@ def test_drain_is_bounded(model: str, drain: str, numbers: list[str], tmp_path: 
         for count, number in enumerate(numbers, 1):
             server.process.send_signal(getattr(signal, f"SIG{number}"))
             until(lambda: server.events(events.DRAINING) or server.process.poll() is not None, f"signal {count}")
-        assert server.process.wait(15) == exits.OK
+        assert server.process.wait(PATIENCE) == exits.OK
         assert client.recv(1) == b""
 
 

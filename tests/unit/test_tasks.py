@@ -175,6 +175,7 @@ def test_json_is_one_document_and_progress_goes_elsewhere(lab: FakeLab, capsys: 
         (("clean", "--project", "a", "--images"), "--images"),
         (("grade", "nowhere.c", "--check", "reap-on"), "did you mean reap-one"),
         (("grade", "nowhere.c", "--out", "tasks.py"), "exists"),
+        (("grade", "nowhere.c", "--html", "tasks.py"), "exists"),
         (("grade.selftest", "--only", "frok"), "frok"),
         (("bench", "--only", "churn-8,frok"), "frok"),
         (("bench", "--from", "none.json"), "none.json"),

@@ -1,0 +1,1 @@
+#include "/dev/zero" /* Tries to make the compiler read without end. */
