@@ -114,4 +114,7 @@ def test_interrupt_in_a_terminal(copy: Copy, rig: Rig) -> None:
     ours: dict[str, str | list[str] | bool] = {
         "label": ["com.docker.compose.service=client", f"com.docker.compose.project.working_dir={copy.folder}"]
     }
-    until(lambda: not rig.client.containers.list(all=True, filters=ours), "the client's container is gone")
+    until(
+        lambda: not rig.client.containers.list(all=True, filters=ours, ignore_removed=True),
+        "the client's container is gone",
+    )
