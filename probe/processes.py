@@ -11,7 +11,7 @@ PROC = "/proc"
 INIT = 1
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
-ZOMBIE = "Z"
+ZOMBIE, RUNNING = "Z", "R"
 INIT_PROGRAMS = {"docker-init", "tini", "podman-init", "catatonit"}
 """What ``init: true`` puts before the server as PID 1."""
 
@@ -35,6 +35,15 @@ class Found(NamedTuple):
     descriptors: list[dict[str, Any]]
 
 
+class Kept(NamedTuple):
+    """What a process that slept was called and held; only its own running can change that."""
+
+    runs: bytes
+    details: frozenset[str]
+    command: str
+    held: list[dict[str, Any]]
+
+
 class Pin:
     """The open directory of a process in /proc, and those files in it that are read at each look.
 
@@ -48,13 +57,23 @@ class Pin:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.folder = os.open(f"{PROC}/{pid}", os.O_PATH | os.O_DIRECTORY)
-        self._stat = self._links = -1
+        self._stat = self._links = self._runs = -1
+        self.kept: Kept | None = None
 
     def stat(self) -> dict[str, Any]:
         """What /proc/PID/stat says now."""
         if self._stat < 0:
             self._stat = os.open("stat", os.O_RDONLY, dir_fd=self.folder)
         return parse_stat(os.pread(self._stat, PIECE, 0))
+
+    def runs(self) -> bytes:
+        """/proc/PID/schedstat: how long it has run, and how often; nothing where the kernel does not count that."""
+        try:
+            if self._runs < 0:
+                self._runs = os.open("schedstat", os.O_RDONLY, dir_fd=self.folder)
+            return os.pread(self._runs, PIECE, 0)
+        except FileNotFoundError:  # CONFIG_SCHED_INFO
+            return b""
 
     def links(self) -> int:
         """A descriptor of /proc/PID/fd."""
@@ -64,7 +83,7 @@ class Pin:
 
     def close(self) -> None:
         """Let go of the process."""
-        for descriptor in (self.folder, self._stat, self._links):
+        for descriptor in (self.folder, self._stat, self._links, self._runs):
             if descriptor >= 0:
                 os.close(descriptor)
 
@@ -72,7 +91,7 @@ class Pin:
 class Pins:
     """Keeps up to ``most`` processes open from one look to the next: to open files costs as much as to read them."""
 
-    FILES = 3
+    FILES = 4
 
     def __init__(self, most: int = 0) -> None:
         self._most = most
@@ -130,12 +149,26 @@ def look(pid: int, details: frozenset[str] = frozenset(DETAILS), pins: Pins | No
 
 
 def _look(pin: Pin, details: frozenset[str]) -> Found:
+    runs = pin.runs()  # first: if it runs while the rest is read, the next look finds another count
     process = pin.stat()
-    held = descriptors(pin, details) if process["state"] != ZOMBIE else []
-    if not held:  # neither memory nor descriptors are left of a process that ends: see whether it has meanwhile
-        process = pin.stat()
-    command = _read("cmdline", pin.folder).rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
-    return Found(process | {"command": command} | _details(pin.folder, details), held)
+    kept, pin.kept = pin.kept, None
+    if not kept or (kept.runs, kept.details) != (runs, details):
+        held = descriptors(pin, details) if process["state"] != ZOMBIE else []
+        if not held:  # neither memory nor descriptors are left of a process that ends: see whether it has meanwhile
+            process = pin.stat()
+        command = _read("cmdline", pin.folder).rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+        kept = Kept(runs, details, command, held)
+    if runs and kept.held and _is_alone_and_asleep(process) and "flags" not in details:
+        pin.kept = kept
+    return Found(process | {"command": kept.command} | _details(pin.folder, details), kept.held)
+
+
+def _is_alone_and_asleep(process: Mapping[str, Any]) -> bool:
+    """Whether nobody but itself can change what it holds, and it must be given a processor before it can.
+
+    Threads share their descriptors. The flags of one are not its own: whoever holds a copy may set O_NONBLOCK.
+    """
+    return bool(process["threads"] == 1 and process["state"] != RUNNING)
 
 
 def descriptors(pin: Pin, details: frozenset[str]) -> list[dict[str, Any]]:

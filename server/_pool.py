@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     Occupied = Callable[[bool], None]  # told True in a worker that has taken a client, and False when it is free again
 
+TOLD = (signal.SIGTERM,)
+"""By what a worker is told to leave."""
+
 
 class Lifeline:
     """The pipe that ends when the parent does."""
@@ -63,6 +66,9 @@ def fork_worker(
     Returns:
         Its PID; None when the kernel refuses a process now, and then the listener pauses.
     """
+    # Blocked, SIGTERM waits until the worker has a Stop of its own (sigprocmask(2)). Otherwise one that is told to go
+    # in its first microseconds would stay: Python forgets, after a fork, what the child has caught by then.
+    signal.pthread_sigmask(signal.SIG_BLOCK, TOLD)
     try:
         pid = os.fork()
         if pid == 0:
@@ -70,6 +76,8 @@ def fork_worker(
     except OSError as error:
         listener.pause(events.FORK_FAILED, error, peer="the next client")
         return None
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD)
     return pid
 
 
@@ -80,7 +88,9 @@ def _work_and_exit(
     try:
         stop.forget()
         lifeline.let_go()
-        _work(listener, handle, Stop(stop.grace, tells=False), lifeline, occupied, visits)
+        own = Stop(stop.grace, tells=False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD)
+        _work(listener, handle, own, lifeline, occupied, visits)
         status = os.EX_OK
     except BaseException:
         sys.excepthook(*sys.exc_info())

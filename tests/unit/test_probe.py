@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -158,6 +159,80 @@ def test_a_kept_process_that_has_gone_is_let_go() -> None:
     assert processes.look(child.pid, pins=pins) is None
     pins.keep_only(())
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+HOLDS = """
+import signal, socket, sys, threading
+def hold():
+    for line in sys.stdin:
+        kept.append(socket.socket())
+        print(len(kept), flush=True)
+kept = []
+threading.Thread(target=hold, daemon=True).start() if sys.argv[1] == "a thread" else hold()
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("who", ["itself", "a thread"])
+def test_who_has_run_is_read_again(who: str) -> None:
+    """What a process holds is told as it is now, also of one that is kept open and of which one thread sleeps on."""
+    pins = processes.Pins(8)
+    command = [sys.executable, "-c", HOLDS, who]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdin
+        assert child.stdout
+        counts = []
+        for _ in range(20):
+            print(file=child.stdin, flush=True)
+            said = int(child.stdout.readline())
+            found = [processes.look(child.pid, frozenset(), pins) for _ in range(3)]
+            counts.append((said, *(len(look.descriptors) for look in found if look)))
+        child.kill()
+    assert counts == [(number,) * 4 for number in range(1, 21)]
+    pins.keep_only(())
+
+
+def test_who_has_not_run_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at a thousand processes that sleep shall be quick."""
+    reads: list[int] = []
+    read = processes.descriptors
+
+    def counted(pin: processes.Pin, details: frozenset[str]) -> list[dict[str, Any]]:
+        reads.append(pin.pid)
+        return read(pin, details)
+
+    monkeypatch.setattr(processes, "descriptors", counted)
+    pins = processes.Pins(8)
+    with socket.socket() as held_by_both, subprocess.Popen(["sleep", "60"], pass_fds=[held_by_both.fileno()]) as child:
+
+        def looks() -> int:
+            reads.clear()
+            assert all(processes.look(child.pid, frozenset(), pins) for _ in range(3))
+            return len(reads)
+
+        until(lambda: looks() == 0, "it is not read again")
+        child.kill()
+    pins.keep_only(())
+
+
+def test_an_orphan_that_sleeps_has_another_parent() -> None:
+    """Its parent's end is not its own doing: it is told although it has not run."""
+    script = "import os, time\nif pid := os.fork(): print(pid, flush=True); input()\nelse: time.sleep(60)"
+    pins = processes.Pins(8)
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdin
+        assert parent.stdout
+        child = int(parent.stdout.readline())
+
+        def its_parent() -> int:
+            found = processes.look(child, frozenset(), pins)
+            return int(found.process["ppid"]) if found else 0
+
+        assert [its_parent() for _ in range(3)] == [parent.pid] * 3
+        parent.stdin.close()
+    assert its_parent() not in (0, parent.pid)
+    os.kill(child, signal.SIGKILL)
+    pins.keep_only(())
 
 
 def test_both_ends_of_a_pipe_have_one_inode() -> None:

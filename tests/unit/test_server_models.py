@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ import pytest
 
 from protocol import events, exits
 from tests.deadline import until
-from tests.unit.serving import Server, say, serving
+from tests.unit.serving import ROOT, Server, say, serving
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server runs in Linux containers")
 
@@ -50,6 +51,24 @@ def test_spare_drains_and_leaves_nobody(spare: Server) -> None:
         until(lambda: len(spare.children()) == 1, "only the serving one is left")
         assert say(client, b"during") == b"during"
     assert spare.process.wait(15) == exits.OK
+
+
+TOLD_AT_BIRTH = """
+import os, signal
+from server._listener import Listener
+from server._pool import Lifeline, fork_worker
+from server._stop import Stop
+listener, stop, lifeline = Listener("127.0.0.1", 0, 1, 1), Stop(1), Lifeline()
+for _ in range(500):
+    pid = fork_worker(listener, None, stop, lifeline, None)
+    os.kill(pid, signal.SIGTERM)
+    os.waitpid(pid, 0)
+"""
+
+
+def test_a_worker_that_is_told_to_leave_at_once() -> None:
+    """SIGTERM in the first microseconds after the fork is not lost."""
+    subprocess.run([sys.executable, "-c", TOLD_AT_BIRTH], cwd=ROOT, check=True, timeout=60)
 
 
 @pytest.mark.parametrize("words", [("fork", "--spare", "4"), ("prefork",)])
