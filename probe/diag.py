@@ -17,8 +17,11 @@ ALL_STATES = 0xFFFF
 HEADER = struct.Struct("=IHHII")
 REQUEST = struct.Struct("=BBBxI48x")
 """struct inet_diag_req_v2: family, protocol, extensions, a mask of states; its socket id is not looked at in a dump."""
-MESSAGE = struct.Struct("=BBBB2s2s16s16sIIIIIIII")
-"""struct inet_diag_msg: its fields are of fixed width and packed by nature, so no processor lays them out otherwise."""
+MESSAGE = struct.Struct("=xBxx2s2s16s16s4x8s4xII4xI")
+"""struct inet_diag_msg: its fields are of fixed width and packed by nature, so no processor lays them out otherwise.
+
+State, ports, addresses, cookie, queues and inode; not family, timer, retransmissions, interface, expiry and user.
+"""
 PORT = struct.Struct(">H")
 BUFFER = 1 << 17
 
@@ -53,7 +56,7 @@ def dump(family: int) -> list[Found]:
         request = REQUEST.pack(family, socket.IPPROTO_TCP, 0, ALL_STATES)
         flags = NLM_F_REQUEST | NLM_F_DUMP
         link.send(HEADER.pack(HEADER.size + len(request), SOCK_DIAG_BY_FAMILY, flags, 1, 0) + request)
-        found: dict[tuple[int, ...], Found] = {}
+        found: dict[bytes, Found] = {}
         while True:
             answer = link.recv(BUFFER)
             for kind, payload in messages(answer):
@@ -81,7 +84,7 @@ def messages(answer: bytes) -> Iterator[tuple[int, bytes]]:
         at += length + 3 & ~3
 
 
-def parse(payload: bytes) -> tuple[tuple[int, ...], Found]:
+def parse(payload: bytes) -> tuple[bytes, Found]:
     """One struct inet_diag_msg: the cookie, by which the kernel tells sockets apart, and the socket.
 
     Raises:
@@ -89,8 +92,6 @@ def parse(payload: bytes) -> tuple[tuple[int, ...], Found]:
     """
     if len(payload) < MESSAGE.size:
         raise OSError(errno.EBADMSG, "no struct inet_diag_msg")
-    _, state, _, _, source_port, target_port, source, target, _, low, high, _, rx, tx, _, inode = MESSAGE.unpack_from(
-        payload
-    )
+    state, source_port, target_port, source, target, cookie, rx, tx, inode = MESSAGE.unpack_from(payload)
     (source_number,), (target_number,) = PORT.unpack(source_port), PORT.unpack(target_port)
-    return (low, high), Found(state, source, source_number, target, target_number, rx, tx, inode)
+    return cookie, Found(state, source, source_number, target, target_number, rx, tx, inode)
