@@ -58,13 +58,16 @@ class Pin:
         self.pid = pid
         self.folder = os.open(f"{PROC}/{pid}", os.O_PATH | os.O_DIRECTORY)
         self._stat = self._links = self._runs = -1
+        self._line, self._parsed = b"", dict[str, Any]()
         self.kept: Kept | None = None
 
     def stat(self) -> dict[str, Any]:
         """What /proc/PID/stat says now."""
         if self._stat < 0:
             self._stat = os.open("stat", os.O_RDONLY, dir_fd=self.folder)
-        return parse_stat(os.pread(self._stat, PIECE, 0))
+        if (line := os.pread(self._stat, PIECE, 0)) != self._line:  # most sleep, and their lines stay the same
+            self._line, self._parsed = line, parse_stat(line)
+        return self._parsed
 
     def runs(self) -> bytes:
         """/proc/PID/schedstat: how long it has run, and how often; nothing where the kernel does not count that."""

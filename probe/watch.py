@@ -1,5 +1,7 @@
 """Snapshots in a stream, one JSON line each, until nobody listens any more."""
 
+import contextlib
+import fcntl
 import gc
 import json
 import os
@@ -13,6 +15,8 @@ from probe.snapshot import snapshot
 STDIN, STDOUT = 0, 1
 
 MOST_FILES = 1 << 16
+MOST_IN_PIPE = 1 << 20
+"""Bytes: what a pipe may hold at most without CAP_SYS_RESOURCE (/proc/sys/fs/pipe-max-size, pipe(7))."""
 SPARE_FILES = 64
 """Kept free for what one look opens itself."""
 
@@ -33,6 +37,9 @@ def watch(interval: float, details: frozenset[str], share: float = 1.0) -> None:
     # Without this the usual limit would do for some three hundred processes only.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # Room for some lines: one is read while the next look is taken. A pipe holds 64 KiB else.
+    with contextlib.suppress(OSError):  # it is no pipe, or its user has too much in pipes already
+        fcntl.fcntl(STDOUT, fcntl.F_SETPIPE_SZ, MOST_IN_PIPE)
     pins = Pins((min(most, MOST_FILES) - SPARE_FILES) // Pins.FILES)
     due = time.monotonic()
     while True:
