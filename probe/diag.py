@@ -1,37 +1,42 @@
 """Asks the kernel for TCP sockets over netlink: sock_diag(7), linux/inet_diag.h, netlink(7)."""
 
 import errno
+import functools
 import os
 import socket
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-# linux/netlink.h, linux/sock_diag.h: numbers of the kernel's stable interface, the same on every processor.
+# linux/netlink.h, linux/inet_diag.h: numbers of the kernel's stable interface, the same on every processor.
 NETLINK_SOCK_DIAG = 4
-SOCK_DIAG_BY_FAMILY = 20
+TCPDIAG_GETSOCK = 18
+"""The older of two questions: its answer has both families. SOCK_DIAG_BY_FAMILY would walk the kernel's table twice."""
 NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 ALL_STATES = 0xFFFF
 
 HEADER = struct.Struct("=IHHII")
-REQUEST = struct.Struct("=BBBxI48x")
-"""struct inet_diag_req_v2: family, protocol, extensions, a mask of states; its socket id is not looked at in a dump."""
-MESSAGE = struct.Struct("=xBxx2s2s16s16s4x8s4xII4xI")
-"""struct inet_diag_msg: its fields are of fixed width and packed by nature, so no processor lays them out otherwise.
+REQUEST = struct.Struct("=52xII")
+"""struct inet_diag_req: a mask of states before the last word; the socket's id is not looked at in a dump."""
+MESSAGE = struct.Struct("=BBxx2s2s16s16s12xII4xI")
+"""struct inet_diag_msg, but for ``idiag_expires``: family, state, ports, addresses, queues and inode.
 
-State, ports, addresses, cookie, queues and inode; not family, timer, retransmissions, interface, expiry and user.
+Its fields are of fixed width and packed by nature, so no processor lays them out otherwise.
 """
+COOKIE, EXPIRES, END = slice(44, 52), slice(52, 56), 72
+"""Where in the whole message the kernel names the socket, and when a timer of it runs out; and where it ends."""
 PORT = struct.Struct(">H")
 BUFFER = 1 << 17
 
 
 class Found(NamedTuple):
-    """One socket; the addresses are packed and padded to 16 bytes, the queues in bytes.
+    """One socket, its family AF_INET or AF_INET6; the addresses are packed and padded to 16 bytes, the queues in bytes.
 
     For a listener the receive queue counts the connections in the backlog, and the send queue is its limit.
     """
 
+    family: int
     state: int
     source: bytes
     source_port: int
@@ -42,8 +47,8 @@ class Found(NamedTuple):
     inode: int
 
 
-def dump(family: int) -> list[Found]:
-    """Every TCP socket of one address family (AF_INET or AF_INET6) in this network namespace.
+def dump() -> list[Found]:
+    """Every TCP socket in this network namespace.
 
     A connection that leaves one of the kernel's tables for another while it answers may come twice; the later row is
     the newer, and the only one given.
@@ -53,9 +58,9 @@ def dump(family: int) -> list[Found]:
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as link:
         link.settimeout(5)
-        request = REQUEST.pack(family, socket.IPPROTO_TCP, 0, ALL_STATES)
+        request = REQUEST.pack(ALL_STATES, 0)
         flags = NLM_F_REQUEST | NLM_F_DUMP
-        link.send(HEADER.pack(HEADER.size + len(request), SOCK_DIAG_BY_FAMILY, flags, 1, 0) + request)
+        link.send(HEADER.pack(HEADER.size + len(request), TCPDIAG_GETSOCK, flags, 1, 0) + request)
         found: dict[bytes, Found] = {}
         while True:
             answer = link.recv(BUFFER)
@@ -65,8 +70,7 @@ def dump(family: int) -> list[Found]:
                 if kind == NLMSG_ERROR:
                     (number,) = struct.unpack_from("=i", payload)
                     raise OSError(-number, os.strerror(-number))
-                cookie, row = parse(payload)
-                found[cookie] = row
+                found[payload[COOKIE]] = parse(payload)
 
 
 def messages(answer: bytes) -> Iterator[tuple[int, bytes]]:
@@ -84,14 +88,20 @@ def messages(answer: bytes) -> Iterator[tuple[int, bytes]]:
         at += length + 3 & ~3
 
 
-def parse(payload: bytes) -> tuple[bytes, Found]:
-    """One struct inet_diag_msg: the cookie, by which the kernel tells sockets apart, and the socket.
+def parse(payload: bytes) -> Found:
+    """One struct inet_diag_msg.
 
     Raises:
         OSError: the message is too short to be one.
     """
-    if len(payload) < MESSAGE.size:
+    if len(payload) < END:
         raise OSError(errno.EBADMSG, "no struct inet_diag_msg")
-    state, source_port, target_port, source, target, cookie, rx, tx, inode = MESSAGE.unpack_from(payload)
+    return _found(payload[: EXPIRES.start] + payload[EXPIRES.stop : END])
+
+
+@functools.lru_cache(maxsize=16384)
+def _found(message: bytes) -> Found:
+    """Most sockets say the same at the next look, but for the time that is left to their keepalive timers."""
+    family, state, source_port, target_port, source, target, rx, tx, inode = MESSAGE.unpack(message)
     (source_number,), (target_number,) = PORT.unpack(source_port), PORT.unpack(target_port)
-    return cookie, Found(state, source, source_number, target, target_number, rx, tx, inode)
+    return Found(family, state, source, source_number, target, target_number, rx, tx, inode)

@@ -21,6 +21,7 @@ DETAILS = ("descriptors", "flags", "signals", "waits", "memory")
 KINDS = {"socket": "socket", "pipe": "pipe", "anon_inode": "anon"}
 MASKS = {"SigPnd": "pending", "ShdPnd": "pending", "SigBlk": "blocked", "SigIgn": "ignored", "SigCgt": "caught"}
 """SigPnd is what waits for the main thread, ShdPnd what waits for any thread of the process (proc_pid_status(5))."""
+LEFT_OUT: dict[str, Any] = {"wait_channel": None, "pss_kib": None, **dict.fromkeys(MASKS.values())}
 ACCESS = {os.O_RDONLY: "O_RDONLY", os.O_WRONLY: "O_WRONLY", os.O_RDWR: "O_RDWR"}
 ENDS = {"O_RDONLY": "read", "O_WRONLY": "write"}
 FLAGS = ("O_APPEND", "O_NONBLOCK", "O_CLOEXEC", "O_DIRECTORY", "O_DIRECT", "O_SYNC", "O_ASYNC", "O_PATH")
@@ -308,7 +309,7 @@ def _is_of(info: bytes, inode: int) -> bool:
 
 def _details(folder: int, details: frozenset[str]) -> dict[str, Any]:
     """The files that are read only when asked for."""
-    found: dict[str, Any] = {"wait_channel": None, "pss_kib": None, **dict.fromkeys(MASKS.values())}
+    found = dict(LEFT_OUT)
     if "signals" in details:
         found |= parse_signals(_read("status", folder).decode(errors="replace"))
     if "waits" in details:

@@ -10,6 +10,7 @@ from probe import diag
 
 TABLES = {4: Path("/proc/net/tcp"), 6: Path("/proc/net/tcp6")}
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+VERSIONS = {int(number): version for version, number in FAMILIES.items()}
 ADDRESS_BYTES = {4: 4, 6: 16}
 MAPPED = b"\0" * 10 + b"\xff\xff"
 """Before an IPv4 address, on an IPv6 socket that serves both (RFC 4291, 2.5.5.2)."""
@@ -60,25 +61,25 @@ def from_diag() -> list[dict[str, Any]]:
     Raises:
         OSError: the kernel has no sock_diag for TCP.
     """
-    rows = []
-    for family, number in FAMILIES.items():
-        for found in diag.dump(number):
-            state = STATES.get(found.state, str(found.state))
-            listens = state == LISTEN
-            row = {
-                "inode": found.inode,
-                "family": family,
-                "local": name(family, found.source, found.source_port),
-                "remote": name(family, found.target, found.target_port),
-                "state": state,
-                "rx_queue": found.receive_queue,
-                # For a listener the field holds the limit of the backlog instead (inet_diag.h).
-                "tx_queue": 0 if listens else found.send_queue,
-            }
-            if listens:
-                row |= {"backlog": found.receive_queue, "backlog_limit": found.send_queue}
-            rows.append(row)
-    return rows
+    return [dict(_row(found)) for found in diag.dump()]
+
+
+@functools.lru_cache(maxsize=16384)
+def _row(found: diag.Found) -> dict[str, Any]:
+    family = VERSIONS[found.family]
+    state = STATES.get(found.state, str(found.state))
+    listens = state == LISTEN
+    row = {
+        "inode": found.inode,
+        "family": family,
+        "local": name(family, found.source, found.source_port),
+        "remote": name(family, found.target, found.target_port),
+        "state": state,
+        "rx_queue": found.receive_queue,
+        # For a listener the field holds the limit of the backlog instead (inet_diag.h).
+        "tx_queue": 0 if listens else found.send_queue,
+    }
+    return row | {"backlog": found.receive_queue, "backlog_limit": found.send_queue} if listens else row
 
 
 def from_proc() -> list[dict[str, Any]]:
