@@ -159,7 +159,7 @@ class Exam:
             self.evidence += error.evidence
             raise Inconclusive(f"the server did not start: {error}; see the check listens") from None
         if greet and not self._greeted(subject):
-            raise Inconclusive("the server does not serve even one client; see the checks listens and echo-bytes")
+            raise Inconclusive("the server does not serve even one client well; see the checks listens and echo-bytes")
         if greet:
             # Until the first client's child has ended and was waited for: what happens then is not the check's doing.
             subject.at_rest(0.05, most=GRACE)
@@ -264,13 +264,13 @@ class Exam:
         return 1 if self.model == "iterative" else count
 
     def _greeted(self, subject: Subject) -> bool:
-        """A round trip: connect, a line there and back, close; and the subject is at its next client again."""
+        """A round trip: a line there and back, and not a byte more; then it is at its next client again."""
         try:
             connection = subject.connect()
         except OSError:
             return False
         try:
-            return connection.served()
+            return connection.served() and not connection.got
         finally:
             connection.close()
 

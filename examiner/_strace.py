@@ -152,7 +152,7 @@ def attached(pids: tuple[int, ...], calls: str, inject: str = "", uid: int | Non
             os.close(descriptor)
         try:
             deadline = time.monotonic() + _ATTACH_SECONDS
-            while not all(_tracer(pid) == process.pid for pid in pids):
+            while not _holds(process.pid, pids):
                 if process.poll() is not None or time.monotonic() > deadline:
                     assert process.stderr
                     process.kill()
@@ -161,7 +161,8 @@ def attached(pids: tuple[int, ...], calls: str, inject: str = "", uid: int | Non
                 time.sleep(0.002)
             trace = Trace(process.pid, file, calls)
             deadline = time.monotonic() + _SETTLE_SECONDS  # who runs without a call for so long, calls later
-            while not set(pids) <= {call.pid for call in trace.all()} and time.monotonic() < deadline:
+            left = {pid for pid in pids if _tracer(pid)}
+            while not left <= {call.pid for call in trace.all()} and time.monotonic() < deadline:
                 time.sleep(0.002)
             yield trace
             process.send_signal(signal.SIGINT)  # it lets its tracees go and writes what it has (strace(1))
@@ -182,9 +183,17 @@ def _may_trace() -> bool:
     return bool(effective >> _CAP_SYS_PTRACE & 1)
 
 
-def _tracer(pid: int) -> int:
+def _holds(tracer: int, pids: tuple[int, ...]) -> bool:
+    """Whether it has attached to one of them and to all others that have not ended meanwhile."""
+    tracers = [_tracer(pid) for pid in pids]
+    return tracer in tracers and set(tracers) <= {tracer, None}
+
+
+def _tracer(pid: int) -> int | None:
+    """Who traces a process: 0 for nobody; None when it has ended, for a zombie has nothing to be traced."""
     try:
         lines = Path(PROC, str(pid), "status").read_text().splitlines()
-    except OSError:  # it has ended meanwhile
-        return 0
-    return int(next(line.split()[1] for line in lines if line.startswith("TracerPid:")))
+    except OSError:
+        return None
+    said = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    return None if said["State"][0] in "ZX" else int(said["TracerPid"])

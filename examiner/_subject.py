@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,8 @@ SMALL_BUFFER, SMALL_SEGMENT = 32 << 10, 1400
 """Bytes."""
 MOST = 6
 """Times the grace: then patience ends also for a subject that always runs."""
+SPINS = 0.3
+"""Seconds of processor time without a pause: whoever has used so much is in a loop."""
 
 Process = dict[str, Any]
 """As ``probe.processes.parse_stat`` has it: pid, ppid, state, name, start, threads, cpu."""
@@ -396,14 +398,13 @@ class Subject:
                 with contextlib.suppress(ProcessLookupError):
                     self.kill(signal.SIGCONT, pid)
 
-    def spinning(self, seconds: float = 0.3) -> dict[int, float]:
-        """Which of its processes never sleep, and the processor time in seconds that each used meanwhile.
+    def spinning(self, pids: Container[int] | None = None) -> dict[int, float]:
+        """Which of its processes, or of ``pids``, never sleep; the seconds of processor time that each used meanwhile.
 
-        A thread was seen running at every look, until its process had used so many ``seconds`` of the processor, or
-        patience ended: that is so for a loop without a pause, however little a busy machine lets it run, and for
-        nothing else.
+        A thread was seen running at every look, until its process had used SPINS of the processor, or patience ended:
+        that is so for a loop without a pause, however little a busy machine lets it run, and for nothing else.
         """
-        awake = self._awake()
+        awake = {(pid, thread) for pid, thread in self._awake() if pids is None or pid in pids}
         began = {pid: process["cpu"] for pid, process in self.tree().items()}
         deadline = time.monotonic() + MOST * GRACE
         while awake:
@@ -411,7 +412,7 @@ class Subject:
             awake &= self._awake()
             tree = self.tree()
             used = {pid: tree[pid]["cpu"] - began[pid] for pid, _ in awake if pid in tree and pid in began}
-            enough = seconds if time.monotonic() < deadline else 1 / TICKS
+            enough = SPINS if time.monotonic() < deadline else 1 / TICKS
             if found := {pid: cpu for pid, cpu in used.items() if cpu >= enough}:
                 return found
         return {}

@@ -46,6 +46,7 @@ CHECK = Check(
     "Python: os.waitstatus_to_exitcode(status) is negative then, and no error.",
     group="high",
     models=("fork", "prefork"),
+    follows=("blocking-wait",),
     where=r"\bWIF(EXITED|SIGNALED)|WEXITSTATUS|waitstatus_to_exitcode|\bwait(pid)?\s*\(",
     run=run,
 )

@@ -27,15 +27,16 @@ from protocol import exits, verdicts
 
 @dataclass
 class Row:
-    """One server of the matrix: the verdict of each check, and what is not as it must be."""
+    """One server of the matrix: the verdict of each check, and which FAIL another one explains."""
 
     flaw: Flaw
     found: dict[str, str] = field(default_factory=dict)
+    explained: set[str] = field(default_factory=set)
 
     @property
     def wrong(self) -> list[str]:
         """In words."""
-        fails, allowed = self.flaw.fails, {*self.flaw.fails, *self.flaw.also}
+        fails, allowed = self.flaw.fails, {*self.flaw.fails, *self.flaw.also, *self.explained}
         found = (verdicts.FAIL, verdicts.WARN, verdicts.INFO)
         missed = [check for check in fails if self.found.get(check) not in found]
         bad = (verdicts.FAIL, verdicts.ERROR)
@@ -76,7 +77,10 @@ def run(lab: Lab, chosen: list[Flaw], only: str, jobs: int, tell: Callable[[Row]
             for job in done:
                 if job.outcome is None:
                     raise LabError(f"{flaws_of[job].name}: {job.trouble}")
-                rows[job] = Row(flaws_of[job], {each["id"]: each["verdict"] for each in job.outcome.results})
+                results = job.outcome.results
+                found = {each["id"]: each["verdict"] for each in results}
+                explained = {each["id"] for each in results if job.outcome.explained(each)}
+                rows[job] = Row(flaws_of[job], found, explained)
                 tell(rows[job])
     return [rows[job] for job in flaws_of]
 
