@@ -22,6 +22,8 @@ from forklab.lock import Say
 MOST_AT_ONCE = 64
 _MEMORY = 3 << 29
 """Bytes that one grading may need: those of its container, and some for the engine."""
+_FOR_EACH_PROCESSOR = 2
+"""Gradings that run at once: most of the time each waits for what must happen, or must not."""
 _TICK_SECONDS = 0.5
 
 
@@ -87,7 +89,7 @@ def run(lab: Lab, jobs: Sequence[Job], at_once: int) -> Generator[Job, None, Non
 def _fit(client: DockerClient) -> int:
     with engine.trouble("the engine does not tell of its memory"):
         memory = int(client.info()["MemTotal"])
-    return max(1, min(conduct.processors(client), memory // _MEMORY))
+    return max(1, min(_FOR_EACH_PROCESSOR * conduct.processors(client), memory // _MEMORY))
 
 
 class _Work:
