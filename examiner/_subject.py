@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ MOST = 6
 """Times the grace: then patience ends also for a subject that always runs."""
 SPINS = 0.3
 """Seconds of processor time without a pause: whoever has used so much is in a loop."""
+LOOKS, NEARLY = 10, 0.9
+"""How many looks it takes to say that nobody spins, and in which part of them somebody must be running who does."""
 
 Process = dict[str, Any]
 """As ``probe.processes.parse_stat`` has it: pid, ppid, state, name, start, threads, cpu."""
@@ -401,21 +404,25 @@ class Subject:
     def spinning(self, pids: Container[int] | None = None) -> dict[int, float]:
         """Which of its processes, or of ``pids``, never sleep; the seconds of processor time that each used meanwhile.
 
-        A thread was seen running at every look, until its process had used SPINS of the processor, or patience ended:
-        that is so for a loop without a pause, however little a busy machine lets it run, and for nothing else.
+        A thread was seen running at nearly every look until its process had used SPINS of the processor, or at each
+        until patience ended. That is so for a loop without a pause, however little a busy machine lets it run: it may
+        wait for a page now and then, while whoever pauses uses next to nothing.
         """
-        awake = {(pid, thread) for pid, thread in self._awake() if pids is None or pid in pids}
+        awake: Counter[tuple[int, int]] = Counter()
         began = {pid: process["cpu"] for pid, process in self.tree().items()}
         deadline = time.monotonic() + MOST * GRACE
-        while awake:
-            time.sleep(_LONGEST_PAUSE)
-            awake &= self._awake()
+        looks = 0
+        while True:
+            looks += 1
+            awake.update(each for each in self._awake() if pids is None or each[0] in pids)
             tree = self.tree()
-            used = {pid: tree[pid]["cpu"] - began[pid] for pid, _ in awake if pid in tree and pid in began}
-            enough = SPINS if time.monotonic() < deadline else 1 / TICKS
-            if found := {pid: cpu for pid, cpu in used.items() if cpu >= enough}:
+            over = time.monotonic() >= deadline
+            often = {pid for (pid, _), seen in awake.items() if seen >= (looks if over else NEARLY * looks)}
+            used = {pid: tree[pid]["cpu"] - began[pid] for pid in often if pid in tree and pid in began}
+            found = {pid: cpu for pid, cpu in used.items() if cpu >= (1 / TICKS if over else SPINS)}
+            if found or over or (looks >= LOOKS and not used):
                 return found
-        return {}
+            time.sleep(_LONGEST_PAUSE)
 
     def _awake(self) -> set[tuple[int, int]]:
         """Its threads that run or are about to: process and thread."""
