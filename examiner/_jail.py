@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from probe.processes import PROC, parse_stat
+from probe.processes import PROC, Pin, Pins
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -56,6 +56,8 @@ GONE_SECONDS = 45.0
 """A thousand processes that all spin take their time to die, too."""
 _NICE = 19
 """Of a subject (nice(2)): the examiner keeps its share of the processor beside hundreds that spin."""
+_PINS = Pins(128)
+"""Most of the processes that are there now, as ``table`` reads them all the time."""
 _HEAD, _TAIL = 8 << 10, 8 << 10
 _FLOOD = 1 << 20
 _FLOOD_PAUSE = 0.02
@@ -313,11 +315,10 @@ def children_of(parent: int) -> list[int]:
 
 def table() -> dict[int, dict[str, Any]]:
     """What /proc/PID/stat says of every process."""
-    found = {}
-    for name in filter(str.isdigit, os.listdir(PROC)):
-        with contextlib.suppress(OSError):  # it has just ended
-            found[int(name)] = parse_stat(Path(PROC, name, "stat").read_bytes())
-    return found
+    pids = {int(name) for name in os.listdir(PROC) if name.isdigit()}
+    _PINS.keep_only(pids)
+    rows = {pid: _PINS.read(pid, Pin.stat) for pid in pids}
+    return {pid: row for pid, row in rows.items() if row}  # some have just ended
 
 
 def start(

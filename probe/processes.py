@@ -4,8 +4,8 @@ import functools
 import os
 import re
 import signal
-from collections.abc import Container, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Container, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 PROC = "/proc"
 INIT = 1
@@ -27,6 +27,9 @@ ENDS = {"O_RDONLY": "read", "O_WRONLY": "write"}
 FLAGS = ("O_APPEND", "O_NONBLOCK", "O_CLOEXEC", "O_DIRECTORY", "O_DIRECT", "O_SYNC", "O_ASYNC", "O_PATH")
 PIECE = 1 << 14
 ATTEMPTS = 3
+
+
+Read = TypeVar("Read")
 
 
 class Found(NamedTuple):
@@ -101,16 +104,23 @@ class Pins:
         self._most = most
         self._kept: dict[int, Pin] = {}
 
-    def take(self, pid: int) -> Pin:
-        """The process that is known by that number, or, if none is, that has it now.
+    def read(self, pid: int, how: Callable[[Pin], Read]) -> Read | None:
+        """What ``how`` reads of the process that has this number, or None when it has gone meanwhile."""
+        for _ in range(2):  # the first may have been kept of a process that has gone; then another may have the number
+            try:
+                pin = self._kept.pop(pid, None) or Pin(pid)
+            except OSError:
+                return None
+            try:
+                found = how(pin)
+            except OSError:  # ESRCH: it was waited for
+                pin.close()
+            else:
+                self._keep(pin)
+                return found
+        return None
 
-        Raises:
-            OSError: there is none.
-        """
-        return self._kept.pop(pid, None) or Pin(pid)
-
-    def give_back(self, pin: Pin) -> None:
-        """Keep it for the next look if there is room."""
+    def _keep(self, pin: Pin) -> None:
         if len(self._kept) < self._most:
             self._kept[pin.pid] = pin
         else:
@@ -136,20 +146,7 @@ def look(pid: int, details: frozenset[str] = frozenset(DETAILS), pins: Pins | No
         details: which of DETAILS to read. Its sockets are always read.
         pins: where to keep it open for the next look.
     """
-    pins = pins or Pins()
-    for _ in range(2):  # the first may have been kept of a process that has gone; then another may have the number
-        try:
-            pin = pins.take(pid)
-        except OSError:
-            return None
-        try:
-            found = _look(pin, details)
-        except OSError:  # ESRCH: it was waited for
-            pin.close()
-        else:
-            pins.give_back(pin)
-            return found
-    return None
+    return (pins or Pins()).read(pid, lambda pin: _look(pin, details))
 
 
 def _look(pin: Pin, details: frozenset[str]) -> Found:
