@@ -56,12 +56,12 @@ def table() -> tuple[str, list[dict[str, Any]]]:
 
 
 def from_diag() -> list[dict[str, Any]]:
-    """The sockets as the kernel answers over netlink.
+    """The sockets as the kernel answers over netlink, those of IPv4 first, as /proc has them.
 
     Raises:
         OSError: the kernel has no sock_diag for TCP.
     """
-    return [dict(_row(found)) for found in diag.dump()]
+    return [dict(_row(found)) for found in sorted(diag.dump(), key=lambda found: VERSIONS[found.family])]
 
 
 @functools.lru_cache(maxsize=16384)

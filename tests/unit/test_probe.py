@@ -311,6 +311,16 @@ def test_both_ways_tell_the_same() -> None:
         assert rows(sockets.from_diag()) == rows([row | {"backlog_limit": None} for row in sockets.from_proc()])
 
 
+def test_ipv4_comes_first(source: str) -> None:
+    """Of a server that listens for both, the socket at which clients of 127.0.0.1 wait comes first."""
+    if not Path("/proc/net/if_inet6").exists():
+        pytest.skip("this kernel has no IPv6")
+    with socket.create_server(("::1", 0), family=socket.AF_INET6), socket.create_server(("127.0.0.1", 0)):
+        told, rows = sockets.table()
+    families = [row["family"] for row in rows]
+    assert (told, families, set(families)) == (source, sorted(families), {4, 6})
+
+
 def test_an_answer_of_netlink_that_is_cut_short() -> None:
     """Is an error, after which /proc answers; it is never read as a socket."""
     whole = diag.HEADER.pack(diag.HEADER.size + 72, 20, 0, 1, 0) + bytes(72)
