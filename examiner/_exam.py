@@ -342,4 +342,5 @@ class Exam:
 
 
 def _state(subject: Subject) -> str:
+    subject.eventually(lambda: not subject.alive(), 0.3)  # its descriptors are closed before it has ended
     return "it runs" if subject.alive() else subject.status()

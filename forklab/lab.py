@@ -39,6 +39,8 @@ _ONE_OFF = "com.docker.compose.oneoff"
 
 _UP_SECONDS = 30.0
 _POLL_SECONDS = 0.05
+_TOLD_SECONDS = 2.0
+"""Until an engine tells of the end of a container."""
 _LAST_LINES = 10
 _SILENT_SECONDS = 3.0
 _SHARE = 0.02
@@ -162,9 +164,9 @@ class Lab:
         except ComposeError as error:
             if error.known:
                 raise
-            raise self._death() or error from None
+            raise self._why(error) from None
         except LabError as error:
-            raise self._death() or error from None
+            raise self._why(error) from None
 
     def down(self) -> list[Thing]:
         """Remove everything of this project; what there was.
@@ -406,6 +408,17 @@ class Lab:
                 raise LabError(f"the server listens but docker says {_health(server)}; ./lab logs, ./lab ps")
             time.sleep(_POLL_SECONDS)
             server.reload()
+
+    def _why(self, error: LabError) -> LabError:
+        """Why the lab did not come up: the server's end, if it has ended, or else ``error``.
+
+        With the server, PID 1 of their namespace, the kernel kills what the probe does there (pid_namespaces(7)): so
+        the probe's failure may be known before the engine has told of the server's end.
+        """
+        deadline = time.monotonic() + _TOLD_SECONDS
+        while not (death := self._death()) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        return death or error
 
     def _death(self) -> LabError | None:
         """Why the server ended, in its own last words; None if it runs or never started."""
