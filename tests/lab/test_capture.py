@@ -109,22 +109,31 @@ def test_bytes_and_half_close_are_those_of_the_client(clean: Rig, tmp_path: Path
     assert (made.end, made.reset_by) == ("closed", None)
 
 
+def child_of(rig: Rig, name: str) -> int:
+    """Who serves a client, as soon as nobody else holds its connection: the parent closes its copy after the fork."""
+
+    def alone() -> tuple[int, ...]:
+        (holders,) = [s.holders for s in rig.snapshot().established() if s.remote == name]
+        return holders if len(holders) == 1 else ()
+
+    return int(until(alone, "only its child holds the connection")[0])
+
+
 def server_closes(rig: Rig, hand: Hand, name: str) -> None:
     """Its child is killed with nothing unread: the kernel closes for it, by FIN."""
     assert hand.say(name, "five5") == "five5"
-    (socket,) = [s for s in rig.snapshot().established() if s.remote == name]
-    rig.kill(socket.holders[0], signal.SIGKILL)
+    rig.kill(child_of(rig, name), signal.SIGKILL)
     assert hand.end_of(name) == "FIN"
 
 
 def server_resets(rig: Rig, hand: Hand, name: str) -> None:
     """Its child is stopped, then killed with bytes unread: the kernel resets (RFC 9293, 3.6.1)."""
     assert hand.say(name, "five5") == "five5"
-    (socket,) = [s for s in rig.snapshot().established() if s.remote == name]
-    rig.kill(socket.holders[0], signal.SIGSTOP)
+    child = child_of(rig, name)
+    rig.kill(child, signal.SIGSTOP)
     hand.send(name, "lost")
     until(lambda: [s.rx_queue for s in rig.snapshot().established() if s.remote == name] == [4], "4 bytes unread")
-    rig.kill(socket.holders[0], signal.SIGKILL)
+    rig.kill(child, signal.SIGKILL)
     assert hand.end_of(name) == "RST"
 
 
