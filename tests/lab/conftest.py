@@ -83,6 +83,13 @@ class Rig:
         code, said = self.container("probe").exec_run(["sh", "-c", f"kill -{number} {pid}"])
         assert code == 0, said
 
+    def end_children(self) -> None:
+        """End what a test that failed has left, and most of all what it has stopped: no later test would find quiet."""
+        seen = self.snapshot()
+        for process in seen.processes:
+            if process.pid != seen.server:
+                self.container("probe").exec_run(["sh", "-c", f"kill -9 {process.pid}"])
+
     def network(self) -> str:
         """The name of the lab's network."""
         return f"{self.project}_default"
@@ -231,7 +238,10 @@ def quiet(rig: Rig) -> Iterator[Rig]:
     """The lab with nobody connected, before the test and within two seconds after it: no child, no zombie."""
     until(lambda: len(rig.snapshot().processes) == 1, "the server is alone before the test")
     yield rig
-    until(lambda: len(rig.snapshot().processes) == 1, "all children are gone, none is a zombie", patience=2)
+    try:
+        until(lambda: len(rig.snapshot().processes) == 1, "all children are gone, none is a zombie", patience=2)
+    finally:
+        rig.end_children()
 
 
 RIG = pytest.StashKey[Rig]()

@@ -131,6 +131,8 @@ def server_resets(rig: Rig, hand: Hand, name: str) -> None:
     assert hand.say(name, "five5") == "five5"
     child = child_of(rig, name)
     rig.kill(child, signal.SIGSTOP)
+    # Woken by the signal in recv(2), it would still take bytes that are there by then.
+    until(lambda: [p.state for p in rig.snapshot().processes if p.pid == child] == ["T"], "it is stopped")
     hand.send(name, "lost")
     until(lambda: [s.rx_queue for s in rig.snapshot().established() if s.remote == name] == [4], "4 bytes unread")
     rig.kill(child, signal.SIGKILL)
