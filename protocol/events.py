@@ -47,7 +47,7 @@ RECORDER_DIED = "recorder-died"
 """Service store: the keeper, whose ``pid`` it is, forks another. ``recorder``, and ``status`` or ``signal``."""
 
 RECORD_FAILED = "record-failed"
-"""Service store: nothing can be recorded now, and clients are told. ``error``, ``retry`` (seconds; none: never)."""
+"""Service store: nothing can be recorded now; clients are told. ``error``, ``retry`` (seconds at most; none: never)."""
 
 RECORDER_STAYS = "recorder-stays"
 """Service store: the server ends, though the recorder has not ended within ``seconds``."""

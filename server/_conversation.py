@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     Service = Callable[["Conversation"], Generator[int]]  # ``converse`` of a module in ``services/``
 
 
+TURN = 16
+"""Reads in a row after which an event loop goes on with others: a MiB, for LARGEST of ``echo``."""
+
+
 class Conversation:
     """A service at work for one client.
 
@@ -32,17 +36,24 @@ class Conversation:
         waits: what it waits for, an event mask of poll(2); 0 before it has begun and when it is over.
     """
 
-    __slots__ = ("_steps", "_stop", "connection", "echoed", "flags", "peer", "reason", "waits")
+    __slots__ = ("_reads", "_steps", "_stop", "connection", "echoed", "flags", "peer", "reason", "waits")
 
     def __init__(self, service: "Service", connection: socket.socket, peer: str, flags: int, stop: Stop) -> None:
         self.connection, self.peer, self.flags, self._stop = connection, peer, flags, stop
         self.echoed = 0
         self.reason = events.REASON_END
         self.waits = 0
+        self._reads = 0
         self._steps = service(self)
 
+    @property
+    def cut(self) -> bool:
+        """Whether the server itself ends it. recv(2) then returns 0 as it does at the peer's FIN (``_stop.cut``)."""
+        return self._stop.now
+
     def step(self) -> int:
-        """Go on until a call would block; returns ``waits``."""
+        """Go on until a call would block, or for a turn; returns ``waits``."""
+        self._reads = 0
         try:
             self.waits = next(self._steps, 0)
             if not self.waits:
@@ -54,6 +65,30 @@ class Conversation:
         except OSError:  # ECONNRESET, EPIPE, ETIMEDOUT: the peer is gone, and with it whom to tell
             self.end(events.REASON_RESET)
         return self.waits
+
+    def recv(self, size: int) -> bytes:
+        """Receive what has come; nothing at the peer's FIN.
+
+        Raises:
+            BlockingIOError: nothing has, and the call would block; or the turn is over.
+            OSError: the peer is gone.
+        """
+        self.count_read()
+        return self.connection.recv(size, self.flags)
+
+    def count_read(self) -> None:
+        """In an event loop, end the turn in time. A peer that sends faster than it is read would hold up all others.
+
+        Nothing is missed: whoever then waits for what is there already is told at once, as the loops are
+        level-triggered (epoll(7), "Starvation").
+
+        Raises:
+            BlockingIOError: the turn is over.
+        """
+        if self.flags:
+            self._reads += 1
+            if self._reads > TURN:
+                raise BlockingIOError
 
     def send(self, data: "bytes | memoryview") -> int:
         """Send what there is room for, and count it; 0 when there is none and the call would block.
@@ -73,7 +108,7 @@ class Conversation:
         self.waits = 0
         self._steps.close()  # of a service that was broken off: its ``finally``
         self.connection.close()
-        if self._stop.now:
+        if self.cut:
             reason = events.REASON_CUT
         log(events.DISCONNECTED, peer=self.peer, bytes=self.echoed, reason=reason)
 

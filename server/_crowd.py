@@ -78,7 +78,12 @@ class Crowd:
         return self._talks[fd].waits
 
     def step(self, fd: int) -> int:
-        """Go on with the conversation on ``fd``; what it waits for then, 0 when it is over and ``fd`` closed."""
+        """Go on with the conversation on ``fd``; what it waits for then, 0 when it is over and ``fd`` closed.
+
+        When time is up nobody goes on, though many be ready at once: ``goes_on`` ends them all.
+        """
+        if self._stop.now:
+            return self.waits(fd)
         self._moved.pop(fd, None)
         waits = self._talks[fd].step()
         if waits:

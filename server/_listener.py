@@ -20,7 +20,8 @@ PAUSE = 0.1
 """Seconds without accept(2) after a refusal, as in OpenSSH's sshd: short for a person, long for a processor."""
 
 ALREADY_GONE = {
-    errno.EAGAIN,  # the client reset its connection between poll(2) and accept(2): UNP 16.6
+    errno.EAGAIN,  # another process that shares the listener was faster
+    # The client reset its connection in the backlog: UNP 5.11. Linux gives it out all the same, and recv(2) fails.
     errno.ECONNABORTED,
     # accept(2): Linux passes errors that are pending on the new socket; to be treated like EAGAIN.
     errno.ENETDOWN,
@@ -40,7 +41,7 @@ class Listener:
     """A listening TCP socket that does not block.
 
     Args:
-        host: the address to bind, IPv4 or IPv6, as a number.
+        host: the address to bind, IPv4 or IPv6, as a number; behind a link-local one, % and the interface's number.
         port: 1 to 65535, or 0 for one that is free.
         backlog: how many connected clients may wait to be accepted (listen(2)).
         cap: how many clients the model may serve at once.
@@ -56,7 +57,9 @@ class Listener:
         self._socket = socket.socket(self._family, socket.SOCK_STREAM)
         try:
             self._set_options()
-            self._socket.bind((host, port))
+            # _socket takes the scope from here only, and silently drops it from the text (ipv6(7), sin6_scope_id).
+            number, _, scope = host.partition("%")
+            self._socket.bind((number, port, 0, int(scope or 0)) if ":" in host else (host, port))
             self._socket.listen(backlog)
         except BaseException:
             self._socket.close()
@@ -74,7 +77,7 @@ class Listener:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         # An answer goes out at once and does not wait for the ACK of the one before it (Nagle, RFC 896).
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # poll(2) may say "ready" for a client that is gone when accept(2) looks; a blocking accept would hang there.
+        # Another process may have taken a client before accept(2) looks for it; a blocking accept would hang there.
         self._socket.setblocking(False)
 
     @property
@@ -160,7 +163,8 @@ class Listener:
                 raise
             return None
         self._told = False
-        # All four are given, or getsockname(2) and getsockopt(2) would be asked for what is known.
+        # All four are given, or getsockopt(2) would be asked for what is known. getsockname(2) is called in any case:
+        # CPython tests with it that the descriptor is a socket's.
         return socket.socket(self._family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fd), f"{peer[0]}:{peer[1]}"
 
     def rest(self, seconds: float) -> None:

@@ -34,6 +34,7 @@ import os
 import select
 import sys
 import time
+from contextlib import contextmanager
 
 from protocol import events
 from server._bare import signal
@@ -42,6 +43,7 @@ from server._stream import COMMITTED, GRANTED, RECORDED, TROUBLE, UNFINISHED, St
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import NoReturn
 
 NEVER, ALWAYS = math.inf, 0.0
@@ -98,6 +100,7 @@ def _begin(stream: Stream, file: int, path: str, fsync: float, over: int) -> "No
     """Life of the process between, and, in the process that it forks, the keeper's."""
     status = os.EX_SOFTWARE
     try:
+        _call_it("keeper")  # and so the one it forks; here an error can still be told to the server
         if os.fork() == 0:
             for number in IGNORED:
                 signal.signal(number, signal.SIG_IGN)
@@ -116,7 +119,6 @@ def _begin(stream: Stream, file: int, path: str, fsync: float, over: int) -> "No
 
 def _keep(stream: Stream, file: int, path: str, fsync: float) -> None:
     """The keeper: fork a recorder, wait for it, and fork the next one unless it has done all its work."""
-    _call_it("keeper")
     base = os.lseek(file, 0, os.SEEK_CUR)
     delay = 0.0
     while True:
@@ -146,15 +148,28 @@ def _record(stream: Stream, file: int, base: int, path: str, fsync: float) -> "N
         _call_it("recorder")
         Recorder(stream, file, base, path, fsync).run()
         status = os.EX_OK
-    except OSError as error:
-        # fdatasync(2) has failed. The kernel has forgotten which pages it could not write, so trying again would
-        # succeed and mean nothing (fsync(2), ERRORS). Nobody can go on from here: clients find the pipe broken.
-        log(events.RECORD_FAILED, error=error.strerror)
+    except Hopeless as error:
+        log(events.RECORD_FAILED, error=str(error))
         status = os.EX_IOERR
+    except OSError as error:  # EMFILE, ENFILE, ENOMEM: the next recorder may have what this one has not got
+        log(events.RECORD_FAILED, error=error.strerror, retry=YOUNG)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(status)
+
+
+class Hopeless(Exception):
+    """Why nobody can go on from here, so that clients find the pipe broken."""
+
+
+@contextmanager
+def _only_once() -> "Iterator[None]":
+    """Turn an error of what must not be tried again into Hopeless."""
+    try:
+        yield
+    except OSError as error:
+        raise Hopeless(error.strerror) from None
 
 
 class Recorder:
@@ -189,7 +204,8 @@ class Recorder:
         """Record until no process holds the write end any more and all is in the file.
 
         Raises:
-            OSError: fdatasync(2) failed.
+            Hopeless: fdatasync(2) failed.
+            OSError: something else did.
         """
         log(events.RECORDING, file=self._path)
         poll = select.poll()
@@ -213,9 +229,10 @@ class Recorder:
                 time.sleep(RETRY)
 
         # Blocks that were reserved behind the end go with this, and half a line that found no space.
-        os.ftruncate(self._file, end_of_lines(self._file))
-        if self._fsync != NEVER:
-            os.fdatasync(self._file)
+        with _only_once():  # nobody is left who would wait for a second time
+            os.ftruncate(self._file, end_of_lines(self._file))
+            if self._fsync != NEVER:
+                os.fdatasync(self._file)
 
     def _offset(self) -> int:
         return os.lseek(self._file, 0, os.SEEK_CUR)
@@ -240,7 +257,10 @@ class Recorder:
         """Have the disk written to, if it is time."""
         offset = self._offset()
         if self._fsync != NEVER and offset != self._synced and time.monotonic() >= self._due:
-            os.fdatasync(self._file)
+            # When it has failed, the kernel has forgotten which pages it could not write. Tried again it would succeed
+            # and mean nothing (fsync(2), ERRORS).
+            with _only_once():
+                os.fdatasync(self._file)
             self._synced, self._due = offset, time.monotonic() + self._fsync
 
     def _publish(self) -> None:

@@ -5,6 +5,7 @@ import os
 import sys
 
 from protocol import events, exits
+from server._bare import signal
 from server._conversation import Handle
 from server._listener import Listener
 from server._log import log, speak
@@ -38,6 +39,9 @@ def main() -> int:
         print(f"server: {error}.", file=sys.stderr)
         return exits.LAB_FAILED
     stop = Stop(grace=float(words["drain"]))
+    if not hasattr(model, "WAITS"):
+        # Ignored, the kernel waits in our place (waitpid(2), NOTES): PID 1 inherits orphans, even if it forks nobody.
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     handle = Handle(service, float(words["idle-timeout"]), stop)
     handle.rehearse(REHEARSALS)
     host, port, backlog = words["host"], int(words["port"]), int(words["backlog"])

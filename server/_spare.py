@@ -8,10 +8,11 @@ for one only when N others have come at the same moment.
 import os
 import select
 import struct
+import time
 
 from server._conversation import Handle
 from server._listener import Listener
-from server._pool import Lifeline, dismiss, ended, fork_worker
+from server._pool import BackOff, Lifeline, dismiss, ended, fork_worker
 from server._stop import Stop
 
 TYPE_CHECKING = False
@@ -27,13 +28,13 @@ QUIET = 0.01
 
 def serve_ahead(listener: Listener, handle: Handle, stop: Stop) -> None:
     """Keep ``listener.spare`` children waiting until ``stop`` is asked for, then let those that serve finish."""
-    lifeline = Lifeline()
+    lifeline, back_off = Lifeline(), BackOff(listener)
     taken, tell = os.pipe()
     os.set_blocking(taken, False)
     poll = select.poll()
     poll.register(stop, select.POLLIN)
     poll.register(taken, select.POLLIN)
-    waiting: set[int] = set()
+    waiting: dict[int, float] = {}  # by PID: when it was forked
     serving: set[int] = set()
 
     def occupied(_: bool) -> None:
@@ -48,10 +49,10 @@ def serve_ahead(listener: Listener, handle: Handle, stop: Stop) -> None:
         # first, or a moment pass in which nobody comes.
         if quiet or len(waiting) <= wanted // 2:
             while len(waiting) < wanted:
-                pid = fork_worker(listener, handle, stop, lifeline, occupied, visits=1)
+                pid = fork_worker(listener, handle, stop, lifeline, occupied, once=True)
                 if pid is None:
                     break
-                waiting.add(pid)
+                waiting[pid] = time.monotonic()
         sleep = QUIET if len(waiting) < wanted else pause if pause > 0 else None
         heard = poll.poll(sleep and sleep * 1000)
         quiet = not heard
@@ -60,13 +61,14 @@ def serve_ahead(listener: Listener, handle: Handle, stop: Stop) -> None:
         # In this order: whoever has ended by now has said before that it took a client, so that is read as well.
         gone = set(ended())
         for pid in read_pids(taken):
-            waiting.discard(pid)
+            waiting.pop(pid, None)
             serving.add(pid)
-        waiting -= gone
         serving -= gone
+        # As if it were very old: who has had a client has not died of its birth, however young it was.
+        back_off.bury([waiting.pop(pid, 0.0) for pid in gone])
 
     listener.close()
-    dismiss(waiting | serving, stop)
+    dismiss(serving | waiting.keys(), stop)
 
 
 def read_pids(taken: int) -> "Iterator[int]":

@@ -32,7 +32,6 @@ class Stop:
 
     Args:
         grace: seconds that conversations have left after SIGTERM.
-        tells: whether it is said in the log that the draining begins.
 
     Attributes:
         asked: the server shall end; no new client is to be accepted.
@@ -40,8 +39,8 @@ class Stop:
         child_ended: a child has ended since somebody set this to False (SIGCHLD).
     """
 
-    def __init__(self, grace: float, *, tells: bool = True) -> None:
-        self.grace, self._tells = grace, tells
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
         self.asked = False
         self.now = False
         self.child_ended = False
@@ -53,6 +52,7 @@ class Stop:
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         for number in HEARD:
             # Not SIG_IGN for SIGCHLD: ignored, the kernel would throw the exit status away (POSIX, waitpid(2) NOTES).
+            # That is right only for models that wait for nobody (_serve.py).
             # Without these handlers a server that is PID 1 could only be killed from outside: pid_namespaces(7).
             signal.signal(number, self._arrived)
 
@@ -71,9 +71,8 @@ class Stop:
             os.kill(os.getpid(), number)
         elif number == signal.SIGTERM and not self.asked:
             self.asked = True
-            if self._tells:
-                log(events.DRAINING, seconds=self.grace)
-            signal.setitimer(signal.ITIMER_REAL, max(self.grace, 1e-6))  # 0 would mean: never
+            log(events.DRAINING, seconds=self._grace)
+            signal.setitimer(signal.ITIMER_REAL, max(self._grace, 1e-6))  # 0 would mean: never
         else:
             self._time_is_up()
 

@@ -19,12 +19,14 @@ the *slate*, a page of memory that all processes share (mmap(2), MAP_SHARED), wi
 ``TROUBLE``     the errno of what keeps the recorder from recording, 0 while all is well.
 
 The lock is a POSIX record lock (fcntl(2), F_SETLKW) on the slate. The kernel releases it when its owner dies, however
-it dies, which a semaphore or a mutex in shared memory does not promise. It is held for a few microseconds: nothing
-inside can block, since there is room.
+it dies. A semaphore in shared memory stays taken then, and so does a mutex, unless it is a robust one
+(pthread_mutexattr_setrobust(3)), which Python has not. It is held for a few microseconds: nothing inside can block,
+since there is room.
 
 The *bell* is an eventfd(2). The recorder rings it when RECORDED has grown; those who wait for that sleep in poll(2).
 
-Sources: pipe(7), fcntl(2) "Advisory record locking", memfd_create(2), eventfd(2); TLPI 44.10, 49.4, 55.3.
+Sources: pipe(7), fcntl(2) "Advisory record locking", memfd_create(2), eventfd(2), pthread_mutexattr_setrobust(3);
+TLPI 44.10, 49.4, 55.3.
 """
 
 import fcntl
@@ -51,7 +53,7 @@ class Stream:
         reads: the pipe's end for the recorder.
         writes: the end for conversations.
         slate: the numbers, as above.
-        window: how many bytes the pipe takes.
+        window: how many bytes the pipe takes; none if 0 or less.
         longest: of how many bytes a line may be, with its newline.
 
     Raises:
@@ -62,7 +64,7 @@ class Stream:
         self.reads, self.writes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             capacity = fcntl.fcntl(self.writes, fcntl.F_SETPIPE_SZ, CAPACITY)
-        except PermissionError:  # this user's pipes have all that pipe-user-pages-soft allows
+        except PermissionError:  # this user's pipes have all that pipe-user-pages-soft allows, and may get two pages
             capacity = fcntl.fcntl(self.writes, fcntl.F_GETPIPE_SZ)
         # The capacity counts pages. What does not fit into the rest of a page begins a new one (fs/pipe.c), so two
         # neighbours together hold more than one page full. Half of the capacity always fits, but for both ends.

@@ -38,6 +38,9 @@ from server._log import log, signal_name
 from server._spare import serve_ahead
 from server._stop import Stop
 
+WAITS = True
+"""Waits for children by itself; for a model that does not, the kernel waits (``_serve.py``)."""
+
 
 def serve(listener: Listener, handle: Handle, stop: Stop) -> None:
     """Fork a child for each client until ``stop`` is asked for, then wait for the children that still serve."""

@@ -8,7 +8,7 @@ handshake and queues them in the listener's backlog, where their first bytes wai
 Where it breaks: at the first client that takes its time. One that connects and says nothing stops the service for
 all others; only ``--idle-timeout`` ends that.
 
-Sources: UNP vol. 1, 1.5 and 30.1; TLPI 60.1; listen(2).
+Sources: UNP vol. 1, 1.5 and 30.4; TLPI 60.1; listen(2).
 """
 
 from protocol import events

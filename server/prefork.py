@@ -20,48 +20,44 @@ from protocol import events
 from server._conversation import Handle
 from server._listener import Listener
 from server._log import log
-from server._pool import Lifeline, dismiss, ended, fork_worker
+from server._pool import BackOff, Lifeline, dismiss, ended, fork_worker
 from server._stop import Stop
 
 CAP = 16
 """``--max-connections`` of this model when none is given: here each one is a process from the start."""
 
-YOUNG = 1.0
-"""A worker that dies within so many seconds did not die of old age: its successor is forked after a growing delay."""
-DELAYS = 0.1, 5.0
-"""The first and the longest, in seconds."""
+WAITS = True
+"""Waits for children by itself; for a model that does not, the kernel waits (``_serve.py``)."""
 
-SILENCE = 1.0
-"""Seconds: how often, at most, it is said that all are busy and how many wait."""
+LOOK = 1.0
+"""Seconds: how often the parent looks whether all are busy. Nobody wakes it for that: each client would pay for it."""
 
 
 class Board:
     """Which workers are busy: a byte each, in memory that all of them share (mmap(2), MAP_SHARED).
 
-    Each writes its own byte only, so no lock is needed. What follows them is when it was last said that none is free;
-    should two say it at once, no harm is done.
+    Each writes its own byte only, so no lock is needed.
     """
 
-    def __init__(self, size: int, listener: Listener) -> None:
-        self._busy, self._size, self._listener = mmap.mmap(-1, size + 8), size, listener
+    def __init__(self, size: int) -> None:
+        self._busy, self._size = mmap.mmap(-1, size), size
 
     def mark(self, slot: int, busy: bool) -> None:
-        """Note that a worker has taken a client or is free; the last one to be taken says who else waits."""
+        """Note that a worker has taken a client or is free."""
         self._busy[slot] = busy
-        if busy and self._busy.find(b"\0", 0, self._size) < 0:
-            now = int(time.monotonic() / SILENCE).to_bytes(8, "big")
-            if self._busy[self._size :] != now:
-                self._busy[self._size :] = now
-                log(events.FULL, connections=self._size, waiting=self._listener.backlog())
+
+    def full(self) -> bool:
+        """Whether no worker is free."""
+        return self._busy.find(b"\0", 0, self._size) < 0
 
 
 def serve(listener: Listener, handle: Handle, stop: Stop) -> None:
     """Keep the pool complete until ``stop`` is asked for, then let the workers finish."""
     size = listener.cap
-    board, lifeline = Board(size, listener), Lifeline()
+    board, lifeline, back_off = Board(size), Lifeline(), BackOff(listener)
     workers: dict[int, tuple[int, float]] = {}  # by PID: its slot on the board, and when it was forked
     free = list(range(size))
-    delay = 0.0
+    told: int | None = None  # how many clients waited when it was last looked; None: a worker was free
 
     while not stop.asked:
         while free and listener.pause_left() <= 0:
@@ -70,17 +66,18 @@ def serve(listener: Listener, handle: Handle, stop: Stop) -> None:
                 break
             workers[pid] = free.pop(), time.monotonic()
 
-        # With a place to fill it never sleeps for ever: the pause may have run out since the loop has seen it.
-        stop.wait(max(listener.pause_left(), 0.0) if free else None)
-        for pid in ended():
-            if pid not in workers:
-                continue  # an orphan that we have inherited as PID 1
-            slot, born = workers.pop(pid)
+        # With a place to fill, until the pause is over; it may have run out since the loop has seen it.
+        stop.wait(max(listener.pause_left(), 0.0) if free else LOOK)
+        gone = [workers.pop(pid) for pid in ended() if pid in workers]  # or it is an orphan, inherited as PID 1
+        for slot, _ in gone:
             board.mark(slot, False)
             free.append(slot)
-            young = time.monotonic() - born < YOUNG
-            delay = min(max(2 * delay, DELAYS[0]), DELAYS[1]) if young else 0.0
-            listener.rest(delay)
+        back_off.bury([born for _, born in gone])
+
+        waiting = listener.backlog() if board.full() else None
+        if waiting not in (None, told):
+            log(events.FULL, connections=size, waiting=waiting)
+        told = waiting
 
     listener.close()
     dismiss(set(workers), stop)

@@ -78,6 +78,7 @@ def serve(listener: Listener, handle: Handle, stop: Stop) -> None:
     crowd, statistics = Crowd(), Statistics()
 
     def serve_one(connection: socket.socket, peer: str) -> None:
+        log(events.CONNECTED, peer=peer, fd=connection.fileno())
         try:
             statistics.add(handle(connection, peer))
         finally:
@@ -114,7 +115,6 @@ def start_thread(
 ) -> bool:
     """Start a thread that serves ``connection``; False when the kernel refuses one now (EAGAIN, as for a process)."""
     crowd.add(connection)
-    log(events.CONNECTED, peer=peer, fd=connection.fileno())
     try:
         # A daemon: the interpreter does not wait for it at exit. All have ended by then anyway.
         threading.Thread(target=serve_one, args=(connection, peer), daemon=True).start()

@@ -2,7 +2,8 @@
 
 ``talk`` is a ``Conversation``: its ``connection``, the ``flags`` for recv(2) and send(2), and ``echoed``, the count of
 bytes sent back. A service goes on until a call would block. Then it yields what it waits for, READABLE or WRITABLE,
-and is resumed when that is so. It returns at the peer's FIN, once everything is answered.
+and is resumed when that is so. It returns at the peer's FIN, once everything is answered. In an event loop it also
+yields when others shall have a turn: ``Conversation.recv`` sees to that, but not to what a service does between two.
 
 So one text serves both kinds of model. Those with a process or a thread for each connection let the calls block, and
 nothing is ever yielded. Event loops hold thousands of suspended conversations in one process, each at its own yield.
@@ -55,7 +56,7 @@ def send_last(talk: "Conversation", data: bytes) -> "Iterator[int]":
     talk.connection.shutdown(socket.SHUT_WR)
     while True:
         try:
-            if not talk.connection.recv(65536, talk.flags):
+            if not talk.recv(65536):
                 return
         except BlockingIOError:
             yield READABLE

@@ -3,16 +3,17 @@
 ``compute 0.5`` comes back at once but for its newline, which follows when half a second of processor time has been
 spent. So a client sees when the computation has begun and when it is done. Any other line comes back at once.
 
-Waiting can be shared, computing cannot: while it computes it yields nothing, and an event loop stands still. A process
-of its own is put aside by the kernel, so that others get their turn. A thread is, too, but CPython's lock lets only one
-of them run Python code at a time, and hands it on every 5 ms at most (sys.setswitchinterval).
+Waiting can be shared, computing cannot: while it computes it yields nothing, and an event loop stands still. Only
+between two orders the others get their turn. A process of its own is put aside by the kernel, so that they need not
+wait even so long. A thread is, too, but CPython's lock lets only one of them run Python code at a time, and hands it on
+every 5 ms at most (sys.setswitchinterval).
 
 Sources: UNP vol. 1, 6.2; TLPI 63.1; clock_gettime(2), CLOCK_THREAD_CPUTIME_ID; sched(7).
 """
 
 import time
 
-from server.services import READABLE, send_all
+from server.services import READABLE, WRITABLE, send_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def converse(talk: "Conversation") -> "Generator[int]":
     kept = b""
     while True:
         try:
-            data = talk.connection.recv(LONGEST, talk.flags)
+            data = talk.recv(LONGEST)
         except BlockingIOError:
             yield READABLE
             continue
@@ -50,6 +51,8 @@ def converse(talk: "Conversation") -> "Generator[int]":
                 compute(seconds)
                 line = b""
             yield from send_all(talk, line + b"\n")
+            if seconds and talk.flags:
+                yield WRITABLE  # which it mostly is, so this means: the others' turn
         if not data or len(kept) > LONGEST:
             yield from send_all(talk, kept)
             kept = b""

@@ -30,7 +30,7 @@ def converse(talk: "Conversation") -> "Generator[int]":
     size = FIRST
     while True:
         try:
-            data = talk.connection.recv(size, talk.flags)
+            data = talk.recv(size)
         except BlockingIOError:
             yield READABLE
             continue
@@ -66,6 +66,7 @@ def pass_on(talk: "Conversation") -> "Generator[int, None, bool]":
         connection = talk.connection.fileno()
         while True:
             try:
+                talk.count_read()
                 held = os.splice(connection, writes, PIPE)
             except BlockingIOError:
                 yield READABLE

@@ -59,6 +59,8 @@ NAP, LONG_NAP = 0.001, 0.05
 recorder that hangs cost little; but not in an event loop, where everybody waits with the one who sleeps."""
 FAREWELL = 4.0
 """Seconds that the server waits for keeper and recorder at its end: less than docker's grace after ``--drain``."""
+MORE_PAGES = "end some of this user's processes that hold pipes, or raise /proc/sys/fs/pipe-user-pages-soft"
+"""Beyond that number an unprivileged user's new pipe has two pages (pipe(7))."""
 
 _stream: Stream
 """Set once by ``prepare``; each process that is forked later has it too."""
@@ -76,10 +78,13 @@ def prepare(words: dict[str, str]) -> "Callable[[], None]":
     """
     global _stream
     path = words.get("store", DEFAULT)
+    fsync = float(words["fsync"])
     try:
-        file = _open(path)
+        file = _open(path, fsync)
         _stream = Stream()
-        over = _recorder.start(_stream, file, path, float(words["fsync"]))
+        if _stream.window <= 0:
+            raise NotReady(f"cannot record in {path}: its pipe is too small; {MORE_PAGES}")
+        over = _recorder.start(_stream, file, path, fsync)
     except OSError as error:
         raise NotReady(f"cannot record in {path}: {error.strerror}; choose another file with --store") from None
 
@@ -94,7 +99,7 @@ def prepare(words: dict[str, str]) -> "Callable[[], None]":
     return finish
 
 
-def _open(path: str) -> int:
+def _open(path: str, fsync: float) -> int:
     """Open the file for this server alone, its offset at the end of the last whole line."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
     if not stat.S_ISREG(os.fstat(file).st_mode):
@@ -115,10 +120,20 @@ def _open(path: str) -> int:
             aside.write(os.pread(file, half, end))
             aside.flush()
             os.fsync(aside.fileno())
+        _sync_name(f"{path}.half")
         log(events.HALF_LINE, file=path, bytes=half)
     os.ftruncate(file, end)
     os.lseek(file, end, os.SEEK_SET)
+    if fsync != _recorder.NEVER:
+        _sync_name(path)
     return file
+
+
+def _sync_name(path: str) -> None:
+    """Have the disk written to for a file's entry in its directory; fsync(2) of the file does not do that."""
+    folder = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    os.fsync(folder)
+    os.close(folder)
 
 
 def converse(talk: "Conversation") -> "Generator[int]":
@@ -139,7 +154,7 @@ def _lines(talk: "Conversation") -> "Iterator[int]":
     kept = b""  # a line of which the end has not come yet
     while True:
         try:
-            data = talk.connection.recv(min(AT_ONCE, _stream.longest), talk.flags)
+            data = talk.recv(min(AT_ONCE, _stream.longest))
         except BlockingIOError:
             yield READABLE
             continue
@@ -156,7 +171,7 @@ def _lines(talk: "Conversation") -> "Iterator[int]":
             yield from send_all(talk, lines)
         else:
             kept += data
-    if kept:
+    if kept and not talk.cut:  # only the peer can say that its line is whole
         yield from _record(talk, kept + b"\n")
         yield from send_all(talk, kept)
 

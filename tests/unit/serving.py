@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -44,11 +44,11 @@ class Server:
         for name in filter(str.isdigit, os.listdir("/proc")):  # glob() would look into it, and trip over who just ended
             stat = Path("/proc", name, "stat")
             try:
-                state, ppid = stat.read_text().rpartition(")")[2].split()[:2]
+                state, ppid = stat.read_bytes().rpartition(b")")[2].split()[:2]  # its name need not be text
             except OSError:
                 continue
             if int(ppid) == self.process.pid:
-                found[int(stat.parent.name)] = state
+                found[int(stat.parent.name)] = state.decode()
         return found
 
     def descriptors(self) -> list[str]:
@@ -66,14 +66,19 @@ class Server:
 
 
 @contextmanager
-def serving(tmp_path: Path, model: str, *options: str, pool: int | None = None) -> Iterator[Server]:
-    """Run a server of ``model``, with ``pool`` workers that wait for clients; all are gone afterwards."""
+def serving(
+    tmp_path: Path, model: str, *options: str, pool: int | None = None, before: Callable[[], object] | None = None
+) -> Iterator[Server]:
+    """Run a server of ``model``, with ``pool`` workers that wait for clients; all are gone afterwards.
+
+    ``before`` is called in its process before it begins.
+    """
     waiting = {"prefork": 16}.get(model, 0) if pool is None else pool
     log = tmp_path / f"{model}.log"
     with log.open("w") as output:
         place = ["--host", "127.0.0.1", "--port", "0"]
         command = [sys.executable, "-m", "server", model, *place, "--log", "json", *options]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, text=True)
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, text=True, preexec_fn=before)
     server = None
     try:
         server = Server(process, log, waiting)

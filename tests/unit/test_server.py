@@ -1,5 +1,6 @@
 """What every model promises its clients, seen from a client on the loopback device."""
 
+import ctypes
 import hashlib
 import json
 import os
@@ -132,6 +133,29 @@ def test_signals_interrupt_nothing(server: Server) -> None:
         for _ in range(100):
             server.process.send_signal(signal.SIGCHLD)
             assert say(client, b"ping") == b"ping"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_orphans_are_waited_for(model: str, tmp_path: Path) -> None:
+    """Whoever inherits the orphans of the container, as PID 1 or as here a subreaper, leaves no zombie.
+
+    The orphans are the store's keeper and recorder.
+    """
+    words = ["--service", "store", "--store", str(tmp_path / "store.log"), "--max-connections", "2"]
+    pool = 2 if model == "prefork" else 0
+    with serving(tmp_path, model, *words, pool=pool + 1, before=become_subreaper) as server:
+        recorder = until(lambda: server.events(events.RECORDING), "the recorder is there")[0]["pid"]
+        (keeper,) = [pid for pid in server.children() if Path(f"/proc/{pid}/comm").read_text() == "keeper\n"]
+        os.kill(keeper, signal.SIGKILL)
+        until(lambda: keeper not in server.children(), "the keeper is no zombie")
+        until(lambda: recorder in server.children(), "the recorder is an orphan, too")
+        os.kill(recorder, signal.SIGKILL)
+        until(lambda: recorder not in server.children(), "the recorder is no zombie")
+
+
+def become_subreaper() -> None:
+    """Inherit the orphans among one's descendants (PR_SET_CHILD_SUBREAPER, 36: prctl(2)); execve(2) keeps it."""
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 
 
 def test_no_descriptor_stays(server: Server) -> None:

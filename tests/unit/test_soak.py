@@ -104,7 +104,8 @@ def test_bad_company_leaves_nothing(words: tuple[str, ...], tmp_path: Path) -> N
         until(lambda: server.descriptors() == before, "the descriptors are as before")
         until(lambda: list(server.children().values()) == ["S"] * server.pool, "only idle workers, no zombie")
         assert resident(server) < 1.2 * memory
-        assert mappings(server) <= mapped + 8  # an arena of an allocator, and stacks of threads that glibc keeps
+        # Two mappings each: some arenas of an allocator, and the stacks of ended threads that glibc keeps.
+        assert mappings(server) <= mapped + 20
         print(f"{rounds} guests; {len(before)} descriptors, {mapped} mappings, {memory} -> {resident(server)} pages")
         polite(server)
 

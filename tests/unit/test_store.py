@@ -1,5 +1,8 @@
 """What the service store promises: each line that came back is in the file, once, whole and in its place."""
 
+import errno
+import fcntl
+import json
 import os
 import random
 import resource
@@ -14,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from protocol import events, exits
-from tests.deadline import until
+from server.services import NotReady
+from server.services import store as service
+from tests.deadline import PATIENCE, until
 from tests.unit.serving import MODELS, ROOT, Server, hear, say, serving
 from tests.unit.storing import Known, line, named, processes, storm
 
@@ -96,6 +101,16 @@ def test_sigterm_leaves_nothing_behind(store: tuple[Server, Path]) -> None:
         assert not processes(file)
     assert file.read_bytes() == before + during
     assert os.stat(file).st_blocks * 512 < len(before + during) + 65536, "what was reserved is given back"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_half_a_line_when_time_is_up(model: str, tmp_path: Path) -> None:
+    """The server's own cut is no end of a line: what came before it of one is not recorded, whatever the model."""
+    with storing(tmp_path, model, "--drain", "0.1") as (server, file), server.connect() as client:
+        client.sendall(b"whole\nPAY 1000")
+        assert hear(client, 6) == b"whole\n"
+        assert server.stop() == exits.OK
+        assert file.read_bytes() == b"whole\n"
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -213,6 +228,79 @@ def test_keeper_and_recorder_both_gone(tmp_path: Path) -> None:
         assert file.read_bytes() == b"before\nwithout a keeper\n"
 
 
+def test_a_recorder_that_cannot_begin(tmp_path: Path) -> None:
+    """Without a descriptor for it no recorder begins; it is told, and tried again until there is one."""
+    with storing(tmp_path, "fork") as (server, file), server.connect() as client:
+        assert say(client, b"before\n") == b"before\n"
+        keeper, recorder = named(file, "keeper"), named(file, "recorder")
+        hard = resource.prlimit(keeper, resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(keeper, resource.RLIMIT_NOFILE, (3, hard))
+        os.kill(recorder, signal.SIGKILL)
+        client.sendall(b"while\n")
+        told = until(lambda: server.events(events.RECORD_FAILED), "it is told")
+        assert told[0]["error"] == os.strerror(errno.EMFILE)
+        until(lambda: server.events(events.RECORDER_DIED)[1:], "the keeper has seen its end")
+        resource.prlimit(keeper, resource.RLIMIT_NOFILE, (hard, hard))
+        assert hear(client, 6) == b"while\n"
+        assert say(client, b"after\n") == b"after\n"
+        assert file.read_bytes() == b"before\nwhile\nafter\n"
+
+
+REFUSED = """
+import errno, os, sys
+from server import _recorder
+from server._stream import Stream
+
+def call_it(name):
+    raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
+
+_recorder._call_it = call_it
+_recorder.start(Stream(), os.open(sys.argv[1], os.O_RDWR | os.O_CREAT), sys.argv[1], _recorder.NEVER)
+"""
+
+
+def test_a_keeper_that_cannot_begin(tmp_path: Path) -> None:
+    """The server is told why, and so does not start; nobody is left."""
+    file = tmp_path / "store.log"
+    environment = os.environ | {"forklab.store": str(file)}
+    command = [sys.executable, "-c", REFUSED, str(file)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert os.strerror(errno.ENFILE) in done.stderr
+    until(lambda: not processes(file), "nobody is left")
+
+
+FAILING_DISK = """
+import errno, os
+from server._serve import main
+
+def fdatasync(_):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+os.fdatasync = fdatasync
+raise SystemExit(main())
+"""
+
+
+def test_a_disk_that_fails(tmp_path: Path) -> None:
+    """When fdatasync(2) has failed nobody goes on: no line comes back, and the client is told at once."""
+    file = tmp_path / "store.log"
+    words = {"model": "fork", "module": "fork", "service": "store", "host": "127.0.0.1", "port": "0", "fsync": "0.0"}
+    words |= {"backlog": "5", "spare": "0", "idle-timeout": "0", "drain": "10", "log": "json", "store": str(file)}
+    environment = os.environ | {f"forklab.{key}": value for key, value in words.items()}
+    command, pipe = [sys.executable, "-c", FAILING_DISK], subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe) as process:
+        assert process.stdout
+        said = iter(map(json.loads, process.stdout))
+        port = next(event for event in said if event["event"] == events.LISTENING)["port"]
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
+            client.sendall(b"x\n")
+            assert hear(client, 1000).startswith(b"ERROR the recorder is gone; ")
+        process.terminate()
+        (failed,) = [event for event in said if event["event"] == events.RECORD_FAILED]
+        assert process.wait(PATIENCE) == exits.OK
+    assert (failed["error"], failed.get("retry")) == (os.strerror(errno.EIO), None)
+
+
 def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
     """Where space cannot be reserved, the line that finds none waits; when there is some, it is recorded once."""
     (tmp_path / "store.log").write_bytes(b"x\n" * 50_000)  # the limit is to meet this file and not the log
@@ -235,6 +323,21 @@ def test_fsync(policy: str, tmp_path: Path) -> None:
         for number in range(20):
             assert say(client, b"%d\n" % number) == b"%d\n" % number
         assert file.read_bytes().split() == [b"%d" % number for number in range(20)]
+
+
+@pytest.mark.parametrize("policy", ["inf", "0.0", "1.0"])
+def test_a_new_name_is_on_the_disk(policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory is synced for the file if fsync is wanted, and always for what is moved aside, before it is cut."""
+    file, synced = tmp_path / "store.log", []
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: synced.append((os.readlink(f"/proc/self/fd/{fd}"), os.stat(file).st_size))
+    )
+    os.close(service._open(str(file), float(policy)))
+    assert synced == ([] if policy == "inf" else [(str(tmp_path), 0)])
+    synced.clear()
+    file.write_bytes(b"whole\nhal")
+    os.close(service._open(str(file), float(policy)))
+    assert synced[:2] == [(f"{file}.half", 9), (str(tmp_path), 9)]
 
 
 def test_the_file_grows_on_and_half_a_line_goes(tmp_path: Path) -> None:
@@ -260,6 +363,19 @@ def test_one_server_a_file(tmp_path: Path) -> None:
             assert done.returncode == exits.LAB_FAILED
             assert why in done.stderr
             assert done.stderr.count("\n") == 1
+
+
+def test_a_pipe_of_two_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user whose pipes are beyond the soft limit gets no more: the server does not start, and says which limit."""
+
+    def beyond_the_limit(fd: int, command: int, argument: int = 0) -> int:
+        if command == fcntl.F_SETPIPE_SZ:
+            raise PermissionError
+        return 2 * resource.getpagesize()
+
+    monkeypatch.setattr(fcntl, "fcntl", beyond_the_limit)
+    with pytest.raises(NotReady, match="/proc/sys/fs/pipe-user-pages-soft"):
+        service.prepare({"store": str(tmp_path / "store.log"), "fsync": "inf"})
 
 
 @pytest.mark.parametrize(
