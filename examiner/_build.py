@@ -16,6 +16,9 @@ from examiner._subject import Program
 
 HOST, PORT = "{host}", "{port}"
 
+COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)|//[^\n]*", re.DOTALL)
+"""Also one that does not end: else each ``/*`` after it would be looked for up to the end of the file."""
+
 MAKEFILES = ("Makefile", "makefile", "GNUmakefile")
 
 C_FLAGS = ("-g", "-O1", "-Wall", "-Wextra", "-pthread")
@@ -170,7 +173,7 @@ def _sources(folder: Path, usual: tuple[str, ...], *, told: bool) -> list[str]:
 
 
 def _has_main(path: Path) -> bool:
-    text = re.sub(r"/\*.*?\*/|//[^\n]*", "", path.read_text(errors="replace"), flags=re.DOTALL)
+    text = COMMENT.sub("", path.read_text(errors="replace"))
     return bool(re.search(r"\bmain\s*\(", text))
 
 

@@ -294,6 +294,11 @@ class Exam:
         except DoesNotListen as error:
             self.evidence += error.evidence
             said, verdict = str(error), verdicts.INCONCLUSIVE
+        except OSError as error:
+            if error.errno not in (errno.ESRCH, errno.EBUSY):
+                raise
+            said = f"a process of it ended, or did not stop, while the check worked on it: {error.strerror}"
+            verdict = verdicts.INCONCLUSIVE
         try:
             verdict, said = self._believe(verdict, said)
             self._last_look(verdict)

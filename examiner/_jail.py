@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from probe.processes import PROC, Pin, Pins
+from probe.processes import PROC, Pin, Pins, status
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -218,7 +218,7 @@ class User:
         found = {}
         for name in filter(str.isdigit, os.listdir(PROC)):
             with contextlib.suppress(OSError):  # it has just ended
-                fields = dict(line.split(":", 1) for line in Path(PROC, name, "status").read_text().splitlines())
+                fields = status(int(name))
                 state = fields["State"].split()[0]
                 if int(fields["Uid"].split()[0]) == self._number and state != "Z":
                     found[int(name)] = state

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from probe.processes import PROC
+from probe.processes import status
 
 _CAP_SYS_PTRACE = 19
 """linux/capability.h"""
@@ -178,9 +178,7 @@ def attached(pids: tuple[int, ...], calls: str, inject: str = "", uid: int | Non
 
 def _may_trace() -> bool:
     """Whether we have CAP_SYS_PTRACE (proc_pid_status(5), CapEff)."""
-    lines = Path(PROC, "self", "status").read_text().splitlines()
-    effective = int(next(line.split()[1] for line in lines if line.startswith("CapEff:")), 16)
-    return bool(effective >> _CAP_SYS_PTRACE & 1)
+    return bool(int(status(os.getpid())["CapEff"], 16) >> _CAP_SYS_PTRACE & 1)
 
 
 def _holds(tracer: int, pids: tuple[int, ...]) -> bool:
@@ -192,8 +190,7 @@ def _holds(tracer: int, pids: tuple[int, ...]) -> bool:
 def _tracer(pid: int) -> int | None:
     """Who traces a process: 0 for nobody; None when it has ended, for a zombie has nothing to be traced."""
     try:
-        lines = Path(PROC, str(pid), "status").read_text().splitlines()
+        said = status(pid)
     except OSError:
         return None
-    said = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
     return None if said["State"][0] in "ZX" else int(said["TracerPid"])

@@ -19,7 +19,7 @@ from examiner import _jail, _strace
 from examiner._connection import Connection
 from examiner._moments import Moments
 from probe import sockets as tcp
-from probe.processes import DETAILS, PROC, TICKS, Found, look, parse_stat
+from probe.processes import DETAILS, PROC, TICKS, Found, look, parse_stat, status
 
 ADDRESS = "127.0.0.1"
 
@@ -265,10 +265,9 @@ class Subject:
     def field(self, pid: int, name: str) -> str:
         """A field of /proc/PID/status, empty when the process has gone."""
         try:
-            lines = Path(PROC, str(pid), "status").read_text().splitlines()
+            return status(pid).get(name, "")
         except OSError:
             return ""
-        return next((line.partition(":")[2].strip() for line in lines if line.startswith(f"{name}:")), "")
 
     def catches(self, number: int) -> bool:
         """Whether the first process has a handler for a signal (SigCgt of proc_pid_status(5))."""

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Container, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 PROC = "/proc"
@@ -237,7 +238,7 @@ def parse_stat(text: bytes) -> dict[str, Any]:
 
 def parse_signals(text: str) -> dict[str, tuple[str, ...]]:
     """The masks of /proc/PID/status as names: pending, blocked, ignored, caught."""
-    begin = text.index("SigPnd:")
+    begin = text.index("\nSigPnd:") + 1  # in the process's name the kernel escapes the line's end, and nothing else
     return _signals(text[begin : text.index("\n", text.index("SigCgt:", begin))])
 
 
@@ -297,6 +298,17 @@ def _descriptor(number: str, links: int, infos: int, pid: int, everything: bool)
             "end": ENDS.get(flags[0]) if flags and kind == "pipe" else None,
         }
     return None
+
+
+def status(pid: int) -> dict[str, str]:
+    """The fields of /proc/PID/status (proc_pid_status(5)).
+
+    Raises:
+        OSError: the process has gone.
+    """
+    # Bytes, and no other ends of lines than the kernel's: a process may give itself any name (PR_SET_NAME of prctl(2)).
+    lines = Path(PROC, str(pid), "status").read_bytes().decode(errors="replace").split("\n")
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def _is_of(info: bytes, inode: int) -> bool:

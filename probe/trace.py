@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from probe.faults._desk import events
-from probe.processes import PROC
+from probe.processes import PROC, status
 from probe.segments import listen, record
 from probe.snapshot import snapshot
 from protocol import exits
@@ -260,10 +260,9 @@ def _is_gate(pid: int) -> bool:
 def _tracer(pid: int) -> int | None:
     """The PID of who traces a process (proc_pid_status(5)); 0: nobody; None: the process has gone."""
     try:
-        status = Path(PROC, str(pid), "status").read_text()
+        return int(status(pid)["TracerPid"])
     except OSError:
         return None
-    return int(status.partition("TracerPid:")[2].split()[0])
 
 
 def _write(file: Path, content: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import ast
 import re
 import signal
 
+from examiner._build import COMMENT
 from examiner._check import Check
 from examiner._exam import Exam, Skipped, Warned
 
@@ -22,7 +23,6 @@ PASSED_ON = re.compile(r"\b\w+\s*\(\s*SIG\w+\s*,\s*&?(\w+)\s*\)")
 FUNCTION = re.compile(r"\b(\w+)\s*\([^;{)]{0,400}\)\s*\{")
 VOID = re.compile(r"\bvoid\s+(\w+)\s*\(")
 CALL = re.compile(rf"\b({UNSAFE})\s*\(")
-COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 PRINTING = {"print", "logging", "logger", "log"}
 
 

@@ -8,7 +8,12 @@ import os
 import re
 import resource
 import shutil
+import signal
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -22,6 +27,8 @@ from tests.deadline import until
 from tests.unit.examining import examine, examiner
 
 FLAWS = {(flaw.language, flaw.name): flaw for flaw in flaws.known()}
+NOBODY = 2**22 + 1
+"""More than PID_MAX_LIMIT (linux/threads.h)."""
 needs_gcc = pytest.mark.skipif(not shutil.which("gcc"), reason="no compiler here; tests/lab has one")
 
 
@@ -246,35 +253,82 @@ def belonging(folder: Path) -> list[str]:
     return found
 
 
-def test_what_is_done_to_a_subject_arrives(tmp_path: Path) -> None:
-    """It is stopped and goes on, its limit falls, its calls are recorded, and at the end nothing of it is left."""
-    shutil.copy(submit(tmp_path, "python", "fork.py"), tmp_path / "server.py")
+@contextmanager
+def exam_of(program: str) -> Iterator[Exam]:
+    """An exam that can start this program in Python; nothing of it is left afterwards."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
-        tmp_path.chmod(0o755)
-        source = folder / "source"
-        shutil.copytree(tmp_path, source)
+        (folder / "source").mkdir()
+        (folder / "source" / "server.py").write_text(program)
         lane = Lane.number(0, folder, 54_321 if os.geteuid() == 0 else None)
-        started = Exam(Program(("python3", "server.py", "{port}"), source), lane, service="echo", demanded="any")
+        words = ("python3", "server.py", "{port}")
+        starts = Exam(Program(words, folder / "source"), lane, service="echo", demanded="any")
         try:
-            subject = started.start()
-            assert subject.stop()
-            assert subject.tree()[subject.pid]["state"] == "T"
-            subject.go_on()
-            assert subject.limit(resource.RLIMIT_NOFILE, 77)
-            limits = Path(f"/proc/{subject.pid}/limits").read_text()
-            assert re.search(r"^Max open files +77 +\d", limits, re.MULTILINE)
-            (client,) = started.clients(subject, 1)
-            assert len(subject.held_by(client)) == 1
-            if shutil.which("strace"):
-                with subject.traced(calls="recvfrom,sendto", pids=tuple(subject.held_by(client))) as trace:
-                    assert client.ask(b"traced\n") == b"traced\n"
-                assert any('"traced' in call.arguments for call in trace.calls())
+            yield starts
         finally:
-            started.close()
-        assert subject.tree() == {}
-        assert not subject.alive()
+            starts.close()
+
+
+def test_what_is_done_to_a_subject_arrives() -> None:
+    """It is stopped and goes on, its limit falls, its calls are recorded, and at the end nothing of it is left."""
+    with exam_of(FLAWS["python", "fork.py"].program) as starts:
+        subject = starts.start()
+        assert subject.stop()
+        assert subject.tree()[subject.pid]["state"] == "T"
+        subject.go_on()
+        assert subject.limit(resource.RLIMIT_NOFILE, 77)
+        limits = Path(f"/proc/{subject.pid}/limits").read_text()
+        assert re.search(r"^Max open files +77 +\d", limits, re.MULTILINE)
+        (client,) = starts.clients(subject, 1)
+        assert len(subject.held_by(client)) == 1
+        if shutil.which("strace"):
+            with subject.traced(calls="recvfrom,sendto", pids=tuple(subject.held_by(client))) as trace:
+                assert client.ask(b"traced\n") == b"traced\n"
+            assert any('"traced' in call.arguments for call in trace.calls())
+    assert subject.tree() == {}
+    assert not subject.alive()
+
+
+LOOP = """
+import os, signal, socket, sys, time
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+if os.fork() == 0 or {asleep}:
+    signal.pause()
+while True:
+    until = time.monotonic() + {busy}
+    while time.monotonic() < until:
+        pass
+    time.sleep({pause})
+"""
+
+
+@pytest.mark.parametrize(
+    ("asleep", "busy", "pause", "spins"),
+    [
+        pytest.param(False, 3600, 0, True, id="without a pause"),
+        pytest.param(False, 0.001, 0.02, False, id="looks fifty times a second"),
+        pytest.param(True, 0, 0, False, id="sleeps"),
+    ],
+)
+def test_who_never_sleeps_spins(asleep: bool, busy: float, pause: float, spins: bool) -> None:
+    """A loop without a pause is told from one that pauses, and from its sibling that sleeps."""
+    with exam_of(LOOP.format(asleep=asleep, busy=busy, pause=pause)) as starts:
+        subject = starts.start(greet=False)
+        others = set(subject.tree()) - {subject.pid}
+        found = subject.spinning()
+        assert set(found) == ({subject.pid} if spins else set())
+        assert subject.spinning(others) == {}
+
+
+def test_a_loop_that_waited_once_for_a_page_spins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At one look of ten it did not run."""
+    with exam_of(LOOP.format(asleep=False, busy=3600, pause=0)) as starts:
+        subject = starts.start(greet=False)
+        looks = count()
+        awake = subject._awake
+        monkeypatch.setattr(subject, "_awake", lambda: set() if next(looks) == 2 else awake())
+        assert set(subject.spinning()) == {subject.pid}
 
 
 def test_nothing_provoked_is_nothing_proven(tmp_path: Path) -> None:
@@ -314,6 +368,30 @@ def test_what_could_not_be_brought_about_is_inconclusive(tmp_path: Path) -> None
     """With the words of what it was."""
     with pytest.raises(Inconclusive, match="could not be brought about that a child ends"):
         exam(tmp_path).provoked(False, "a child ends")
+
+
+def test_who_ends_under_the_checks_hands_is_no_error_of_ours(tmp_path: Path) -> None:
+    """A signal for a process that has gone proves nothing; it is not left out of the points either."""
+
+    def signals(exam: Exam) -> str:
+        os.kill(NOBODY, signal.SIGSTOP)
+        return "never"
+
+    result = _check.examine("x", check_of(signals), exam(tmp_path))
+    assert (result.verdict, "No such process" in result.actual) == (verdicts.INCONCLUSIVE, True)
+
+
+def test_a_comment_without_an_end_is_one_comment(tmp_path: Path) -> None:
+    """Ten times as many beginnings take about ten times as long; looked for one by one, a hundred times."""
+    path = tmp_path / "a.c"
+
+    def seconds(beginnings: int) -> float:
+        path.write_text("/*x" * beginnings + "main (")
+        begin = time.process_time()
+        assert not _build._has_main(path)
+        return time.process_time() - begin
+
+    assert seconds(20_000) < 50 * max(seconds(2_000), 0.0001)
 
 
 @pytest.mark.parametrize(("model", "verdict"), [("fork", "PASS"), ("thread", "SKIP"), ("unknown", "INCONCLUSIVE")])

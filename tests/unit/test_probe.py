@@ -20,6 +20,8 @@ from tests.unit.serving import ROOT
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the probe reads Linux's /proc")
 
 if sys.platform == "linux":
+    import fcntl
+
     from probe import diag, processes, sockets
     from probe.features import features
 
@@ -101,6 +103,22 @@ def test_signals_by_their_names() -> None:
     assert found["blocked"] == ("SIGUSR1", "SIGRTMIN+3")
     assert "SIGHUP" in found["ignored"]
     assert {"SIGCHLD", "SIGINT"} <= set(found["caught"])
+
+
+@pytest.mark.parametrize("name", [b"SigPnd:\t7", b"x\x0bUid:\t0", b"x\nUid:\t0", b"TracerPid:\t1", b"\xff\xfe\x85"])
+def test_a_name_is_no_field_and_need_not_be_text(name: bytes) -> None:
+    """What a process calls itself hides nothing else about it."""
+    script = f"import sys; open('/proc/self/comm', 'wb').write({name!r}); print(flush=True); sys.stdin.read()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe) as child:
+        assert child.stdout
+        child.stdout.readline()
+        found, fields = process(child.pid), processes.status(child.pid)
+        child.kill()
+    assert found["pending"] == ()
+    assert "SIGINT" in found["caught"]
+    assert fields["Uid"].split()[0] == str(os.getuid())
+    assert fields["TracerPid"] == "0"
 
 
 STATUS = """Name:\tserver
@@ -396,6 +414,8 @@ def test_a_stream_that_is_stuck_ends_too() -> None:
     with stream(0) as watching:
         assert watching.stdin
         assert watching.stdout
+        watching.stdout.readline()  # it has made room in the pipe by now, which is taken away again
+        fcntl.fcntl(watching.stdout, fcntl.F_SETPIPE_SZ, select.PIPE_BUF)
         writer = os.open(f"/proc/self/fd/{watching.stdout.fileno()}", os.O_WRONLY)
         until(lambda: not select.select([], [writer], [], 0)[1], "the pipe is full")
         os.close(writer)

@@ -1,4 +1,4 @@
-"""Tries to pass for the examiner: takes its name and its words, and a name that reads as the end of a line of /proc."""
+"""Tries to pass for the examiner: takes its name and words, and names that read as lines of /proc, or as no text."""
 
 import ctypes
 import os
@@ -18,7 +18,17 @@ def wait_under(name):
     time.sleep(1000)
 
 
-for name in (b"x) Z 1 1 1 1", b"x\nUid:\t0\t0\t0", b"strace", b"python3"):
+NAMES = (
+    b"x) Z 1 1 1 1",
+    b"x\nUid:\t0\t0\t0",
+    b"x\x0bUid:\t0\t0\t0",
+    b"TracerPid:\t1",
+    b"SigPnd:\t7",
+    b"\xff\xfe\x85",
+    b"strace",
+    b"python3",
+)
+for name in NAMES:
     beside(lambda name=name: wait_under(name))
 libc.prctl(PR_SET_NAME, b"a) R 1 (b", 0, 0, 0)
 serve(int(sys.argv[1]))
