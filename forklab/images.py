@@ -27,7 +27,7 @@ IMAGES = ("forklab-server", "forklab-client", "forklab-demo", "forklab-probe")
 """As docker-compose.yml names them; the tag is latest."""
 
 ON_DEMAND = ("forklab-bench", "forklab-examiner")
-"""Built only when asked for by name, and never saved: what needs one builds it first."""
+"""Built only when asked for by name: what needs one builds it first. Saved if they are there."""
 
 _BESIDES = {"forklab-bench": ("server", "client"), "forklab-demo": ("demos",), "forklab-examiner": ("probe",)}
 """The packages in an image besides the one of its name."""
@@ -78,7 +78,7 @@ def stale(client: "docker.DockerClient", names: Sequence[str] = IMAGES) -> list[
 
 
 def save(client: "docker.DockerClient", path: Path, say: Say) -> Saved:
-    """Write all images and the base into one file for ``load``, gzipped when ``path`` ends in .gz.
+    """Write all images that there are, and the base, into one file for ``load``, gzipped when ``path`` ends in .gz.
 
     The file appears under its name only when it is complete and was read back.
 
@@ -140,15 +140,19 @@ def _tags() -> list[str]:
     return [*(f"{name}:latest" for name in IMAGES), BASE]
 
 
+def _more_tags() -> list[str]:
+    return [f"{name}:latest" for name in ON_DEMAND]
+
+
 def _to_save(client: "docker.DockerClient") -> dict[str, tuple[str, int]]:
     found, missing = {}, []
     with engine.trouble("cannot look at the images"):
-        for tag in _tags():
+        for tag in _tags() + _more_tags():
             try:
                 image = client.images.get(tag)
                 found[tag] = (image.short_id.removeprefix("sha256:"), image.attrs["Size"])
             except ImageNotFound:
-                missing.append(tag)
+                missing += [tag] if tag in _tags() else []
     if missing:
         raise LabError(f"nothing to save yet: there is no image {', '.join(missing)}; build first: ./lab build")
     return found
@@ -218,7 +222,7 @@ def _contents(path: Path) -> dict[str, str]:
     missing = [tag for tag in _tags() if tag not in found]
     if missing:
         raise UsageError(f"{path} is no file of ./lab save: it holds {', '.join(found) or 'no name'}, not {missing[0]}")
-    return {tag: found[tag]["architecture"] for tag in _tags()}
+    return {tag: found[tag]["architecture"] for tag in _tags() + _more_tags() if tag in found}
 
 
 def _json(tar: tarfile.TarFile, name: str) -> Any:

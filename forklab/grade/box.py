@@ -46,12 +46,14 @@ _LARGEST_FILE = 64 << 20
 """Bytes. A file takes its place on the disk in no time (fallocate(2)), so between two looks there may be many."""
 _ANSWER_SECONDS = 120.0
 _LOOK_SECONDS = 0.2
+_LAST_WORDS_SECONDS = 2.0
+"""What a program said at its end may take so long from the engine to us."""
 _SCHEDULE = 1_000_000_000
 """One processor, in the billionths that the engine counts in."""
 
 
 class Stopped(Exception):
-    """A RUN went beyond a limit; the message says which one. The box is gone."""
+    """A step went beyond a limit; the message says which one. The box is gone."""
 
 
 @dataclass(frozen=True)
@@ -218,14 +220,14 @@ class Box:
             self._check_time(deadline)
             if count > MOST_SAID:
                 self._stop(f"it says more than {MOST_SAID >> 20} MiB")
-            self._look_at_disk()
+            self.look_at_disk()
         while (state := api.exec_inspect(made))["Running"]:  # it may have closed its output only
             self._check_time(deadline)
-            self._look_at_disk()
+            self.look_at_disk()
             time.sleep(_LOOK_SECONDS / 10)
         if not self._does("sweep"):
             self._stop("it leaves processes that do not end")
-        self._look_at_disk()
+        self.look_at_disk()
         return Ran(state["ExitCode"], [printable(line.decode(errors="replace")) for line in tail if line.strip()])
 
     def _check_time(self, deadline: float) -> None:
@@ -237,10 +239,18 @@ class Box:
         try:
             return pieces.get(timeout=_LOOK_SECONDS)
         except queue.Empty:
-            return b"" if self._client.api.exec_inspect(made)["Running"] else None
+            if self._client.api.exec_inspect(made)["Running"]:
+                return b""
+        with contextlib.suppress(queue.Empty):
+            return pieces.get(timeout=_LAST_WORDS_SECONDS)
+        return None
 
-    def _look_at_disk(self) -> None:
-        """When the disk has lost much, ask the engine, which takes its time, whether that was this container."""
+    def look_at_disk(self) -> None:
+        """When the disk has lost much, ask the engine, which takes its time, whether that was this container.
+
+        Raises:
+            Stopped: it was.
+        """
         with contextlib.suppress(queue.Empty):
             self._is_alarm(self._answers.get_nowait())
         if not self._full:

@@ -29,7 +29,7 @@ _SETUP = """#!/usr/bin/env bash
 # Gradescope runs this once, as root, on its Ubuntu.
 set -euo pipefail
 apt-get update
-DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends cmake gcc libc6-dev make python3 strace
+DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends cmake g++ gcc libc6-dev make python3 strace
 rm -rf /var/lib/apt/lists/*
 """
 _RUN = """#!/usr/bin/env bash

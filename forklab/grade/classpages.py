@@ -10,11 +10,12 @@ from typing import Any
 from forklab.errors import UsageError
 from forklab.grade import page
 from forklab.grade.classroom import STUDENTS, Student
-from forklab.grade.outcome import LETTERS, TITLES
+from forklab.grade.outcome import LETTERS, TITLES, Outcome
 from forklab.harness.page import render
 from protocol import verdicts
 
 INDEX, TABLE = "index.html", "grades.csv"
+_TEMPLATES = Path(__file__).parent / "templates"
 _SIGNS = {**LETTERS, verdicts.PASS: "\N{CHECK MARK}"}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """With one of these a spreadsheet takes a text for a formula."""
@@ -30,13 +31,23 @@ def write(students: Sequence[Student], out: Path) -> Path:
     files = {INDEX: matrix(students, checks), TABLE: table(students, checks)}
     for student in students:
         if student.outcome:
-            files[f"{STUDENTS}/{student.stem}.html"] = page.page(student.outcome)
+            files[f"{STUDENTS}/{student.stem}.html"] = _page(student, student.outcome)
     for name, content in files.items():
         try:
             (out / name).write_text(content, encoding="utf-8", errors="replace", newline="")
         except OSError as error:
             raise UsageError(f"cannot write {out / name}: {error.strerror}") from None
     return out / INDEX
+
+
+def _page(student: Student, outcome: Outcome) -> str:
+    """The page of a student; where it cannot be drawn, what happened: the others have theirs all the same."""
+    try:
+        return page.page(outcome)
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}"
+        values = {"outcome": outcome, "error": told, "kept": f"{student.stem}.json"}
+        return render(_TEMPLATES, "undrawn.html", values, {}, page.harmless)
 
 
 def _checks(students: Sequence[Student]) -> list[str]:
@@ -81,7 +92,7 @@ def matrix(students: Sequence[Student], checks: Sequence[str]) -> str:
         "folder": STUDENTS,
         "table": TABLE,
     }
-    return render(Path(__file__).parent / "templates", "class.html", values, {}, page.harmless)
+    return render(_TEMPLATES, "class.html", values, {}, page.harmless)
 
 
 def _row(student: Student, checks: Sequence[str]) -> dict[str, Any]:

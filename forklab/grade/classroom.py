@@ -105,6 +105,10 @@ class Classroom:
     def _task(self, student: Student) -> Task | None:
         """What is to be done; None when the outcome is known, or cannot be."""
         try:
+            if student.path.is_symlink():  # to what may be another's, or no part of the class
+                raise UsageError(
+                    f"{student.path} is a link, which is not followed: put the file or folder itself there"
+                )
             submission = Submission.at(student.path)
             packed = submission.packed()
         except UsageError as error:
@@ -142,13 +146,14 @@ class Classroom:
 
 
 def _students(folder: Path, out: Path) -> Iterator[Student]:
-    """What in a folder looks like a submission, by name."""
+    """What in a folder looks like a submission, by name; also each link, to be refused for all to see."""
     stems: set[str] = set()
     for path in sorted(folder.iterdir(), key=lambda path: path.name.casefold()):
-        program = path.is_file() and (path.suffix in (".c", ".py") or _is_program(path))
-        if path.name.startswith(".") or path.name in LEFT_OUT or path.resolve() == out.resolve():
+        # Path.resolve would raise an error for a link to itself.
+        if path.name.startswith(".") or path.name in LEFT_OUT or os.path.realpath(path) == os.path.realpath(out):
             continue
-        if path.is_dir() or program:
+        program = path.is_file() and (path.suffix in (".c", ".py") or _is_program(path))
+        if path.is_symlink() or path.is_dir() or program:
             yield Student(path.name, path, _stem(path.name, stems))
 
 
@@ -164,8 +169,11 @@ def _is_program(path: Path) -> bool:
 def _stem(name: str, taken: set[str]) -> str:
     """A name that every file system takes, another one for each."""
     stem = re.sub(r"[^\w.+-]+", "_", name).strip("._")[:_LONGEST_STEM]
-    if stem != name or _RESERVED.fullmatch(stem) or stem.casefold() in taken:
-        stem = f"{stem or 'submission'}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:6]}"
+    mark = f"-{hashlib.sha256(os.fsencode(name)).hexdigest()[:6]}"
+    if stem != name or _RESERVED.fullmatch(stem):
+        stem = f"{stem or 'submission'}{mark}"
+    while stem.casefold() in taken:  # maybe by who is called like that
+        stem += mark
     taken.add(stem.casefold())
     return stem
 

@@ -2,15 +2,14 @@
 
 import contextlib
 import fnmatch
-import functools
 import io
-import itertools
 import os
 import posixpath
+import re
 import stat
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,8 @@ MOST_BYTES = 256 << 20
 
 _IGNORE = ".dockerignore"
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_MOST_PATTERNS = 200
+_MOST_PATTERNS, _LONGEST_IGNORE = 200, 8 << 10
+_ANY = "**"
 _MOST_NAMES = 1 << 20
 """Bytes of /etc/passwd."""
 
@@ -65,38 +65,54 @@ def sent(submission: Submission) -> dict[str, Path]:
     Not by the SDK's ``exclude_paths``, whose regular expressions some patterns keep busy for ever.
 
     Raises:
-        UsageError: there are too many patterns.
+        UsageError: it has too many patterns, or too long ones.
     """
     ignore = submission.files.get(_IGNORE)
     if not ignore or not ignore.is_file() or ignore.is_symlink():
         return submission.files
     with ignore.open(encoding="utf-8", errors="replace") as file:
-        lines = [line.strip() for line in itertools.islice(file, _MOST_PATTERNS + 1)]
-    if len(lines) > _MOST_PATTERNS:
-        raise UsageError(f"{_IGNORE} has more than {_MOST_PATTERNS} lines")
-    patterns = [line for line in lines if line and not line.startswith("#")]
+        text = file.read(_LONGEST_IGNORE + 1)
+    lines = [line.strip() for line in text.splitlines()]
+    if len(text) > _LONGEST_IGNORE or max(len(lines), text.count(_ANY)) > _MOST_PATTERNS:
+        raise UsageError(
+            f"{_IGNORE} has more than {_LONGEST_IGNORE >> 10} KiB, {_MOST_PATTERNS} lines or {_MOST_PATTERNS} times **"
+        )
+    patterns = [_Pattern(line) for line in lines if line and not line.startswith("#")]
     return {name: path for name, path in submission.files.items() if not _ignored(name, patterns)}
 
 
-def _ignored(name: str, patterns: list[str]) -> bool:
-    """Whether the last pattern that fits a file, or a folder that it is in, has no ! before it."""
-    parts = tuple(name.split("/"))
-    ignored = False
-    for pattern in patterns:
-        wanted = tuple(posixpath.normpath(pattern.lstrip("!").strip().lstrip("/")).split("/"))
-        if any(_fits(parts[:depth], wanted) for depth in range(1, len(parts) + 1)):
-            ignored = not pattern.startswith("!")
-    return ignored
+class _Pattern:
+    """A line of .dockerignore; ``takes`` is False behind a !."""
+
+    def __init__(self, line: str) -> None:
+        self.takes = not line.startswith("!")
+        parts = posixpath.normpath(line.lstrip("!").strip().lstrip("/")).split("/")
+        # Several ** say the same as one. Compiled by ourselves: fnmatch keeps few of them.
+        kept = [part for part, before in zip(parts, ["", *parts], strict=False) if not part == before == _ANY]
+        self._parts = [None if part == _ANY else re.compile(fnmatch.translate(part)).match for part in kept]
+
+    def fits(self, parts: Sequence[str]) -> bool:
+        """Whether it names a file, or a folder that it is in; ** stands for any number of parts.
+
+        All places of the pattern where one may be are followed at once: one after the other they take a time that
+        grows with each ``**``.
+        """
+        places, end = {0}, len(self._parts)
+        for part in parts:
+            places |= {place + 1 for place in places if not self._parts[place]}
+            if end in places:
+                return True
+            ahead = {place + 1 for place in places if (fits := self._parts[place]) and fits(part)}
+            if end in ahead:
+                return True
+            places = ahead | {place for place in places if not self._parts[place]}
+        return False
 
 
-@functools.lru_cache(maxsize=10_000)
-def _fits(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
-    """Part by part; ** stands for any number of them."""
-    if not wanted:
-        return not parts
-    if wanted[0] == "**":
-        return _fits(parts, wanted[1:]) or (bool(parts) and _fits(parts[1:], wanted))
-    return bool(parts) and fnmatch.fnmatchcase(parts[0], wanted[0]) and _fits(parts[1:], wanted[1:])
+def _ignored(name: str, patterns: Sequence[_Pattern]) -> bool:
+    """Whether the last pattern that fits a file has no ! before it."""
+    parts = name.split("/")
+    return next((pattern.takes for pattern in reversed(patterns) if pattern.fits(parts)), False)
 
 
 def of_folder(files: Mapping[str, Path], pattern: str, *, add: bool = False) -> list[Source]:
@@ -158,7 +174,7 @@ def look(box: Box, owner: str, mode: str) -> Look:
 
 
 def _number(box: Box, name: str, file: str) -> int:
-    if name.isdigit():
+    if name.isascii() and name.isdigit():
         return int(name)
     kind, path = box.look(file)
     rows: Iterable[bytes] = ()
@@ -203,6 +219,7 @@ def _packed(files: Mapping[str, Path], look: Look) -> Iterator[IO[bytes]]:
                         folder = tarfile.TarInfo(above)
                         folder.type, folder.mode = tarfile.DIRTYPE, 0o755
                         tar.addfile(look.give(folder))
+                tar.inodes.clear()  # type: ignore[attr-defined]  # as in Submission.packed
                 member = tar.gettarinfo(path, name)
                 member.mode = stat.S_IMODE(member.mode) if os.name == "posix" else 0o755  # Windows has no execute bit
                 if member.isreg():
@@ -225,7 +242,7 @@ def _moved(pieces: Iterator[bytes], target: str, look: Look, *, most: int = MOST
     with tempfile.TemporaryFile() as made:
         with tarfile.open(fileobj=_Pieces(pieces), mode="r|") as given, tarfile.open(fileobj=made, mode="w") as tar:
             for member in given:
-                size += member.size
+                size += tarfile.BLOCKSIZE + member.size
                 if size > most:
                     raise ValueError(f"it has more than {most >> 20} MiB")
                 if not top:

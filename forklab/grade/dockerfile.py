@@ -4,6 +4,7 @@ The language is that of the classic builder (Dockerfile reference of docs.docker
 is refused, with the line and what to do instead.
 """
 
+import itertools
 import json
 import posixpath
 import re
@@ -19,7 +20,10 @@ SCRATCH = "scratch"
 PORT = "{port}"
 
 _MOST_BYTES = 256 << 10
-_MOST_STEPS = 200
+_MOST_STEPS, _MOST_OF_ALL, _MOST_WORDS = 200, 1000, 200
+"""Of a stage, of the whole, and of a step."""
+_MOST_LETTERS = 64 << 10
+"""Of a step with what its variables stand for, and of all variables: one that names itself twice doubles each time."""
 _DEEPEST = 10
 """Braces within braces."""
 _TAKEN = ("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "RUN", "SHELL", "USER", "WORKDIR")
@@ -35,6 +39,8 @@ _INSTEAD = {
 _DIRECTIVE = re.compile(r"#\s*(\w+)\s*=\s*(\S+)\s*")
 _CONTINUES = re.compile(r"\\[ \t]*$")
 _HEREDOC = re.compile(r"""(?:^|\s)\d*<<-?["']?[A-Za-z_]""")
+_PORT = re.compile(r"(\d{1,5})(?:-\d{1,5})?(?:/\w+)?", re.ASCII)
+"""Of a range, the first one."""
 _ADDRESS = re.compile(r"(\w+://|git@)")
 _VARIABLE = re.compile(r"[A-Za-z_]\w*|\d|[@*#?$!-]")
 _MODIFIED = re.compile(r"([A-Za-z_]\w*)(?:(:?[-+])(.*))?", re.DOTALL)
@@ -106,7 +112,9 @@ def read(text: str) -> Recipe:
         raise UsageError(f"{NAME} has more than {_MOST_BYTES >> 10} KiB; is it one?")
     arguments = State()
     stages: list[Stage] = []
-    for step in _steps(text.removeprefix("\ufeff")):
+    for number, step in enumerate(_steps(text.removeprefix("\ufeff"))):
+        if number == _MOST_OF_ALL:
+            raise step.wrong(f"a {NAME} may have {_MOST_OF_ALL} steps")
         if step.word == "FROM":
             stages.append(_stage(step, arguments, stages))
         elif stages:
@@ -196,7 +204,7 @@ def _placed(step: Step, stages: list[Stage]) -> Step:
     if not source:
         return step
     earlier = stages[:-1]
-    number = int(source) if source.isdigit() else _numbers(earlier).get(source.lower())
+    number = int(source) if re.fullmatch("[0-9]{1,9}", source) else _numbers(earlier).get(source.lower())
     if number is not None and number >= len(earlier):
         raise step.wrong(f"--from={source}: there are {len(earlier)} stages before this one")
     return Step(step.line, step.word, step.text, step.flags, number)
@@ -224,7 +232,7 @@ class State:
     shell: list[str] = field(default_factory=lambda: ["/bin/sh", "-c"])
     entrypoint: list[str] = field(default_factory=list)
     command: list[str] = field(default_factory=list)
-    ports: list[str] = field(default_factory=list)
+    ports: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, config: Mapping[str, Any], outer: dict[str, str]) -> "State":
@@ -234,7 +242,7 @@ class State:
         made.workdir, made.user = config.get("WorkingDir") or "/", config.get("User") or ""
         made.shell = config.get("Shell") or made.shell
         made.entrypoint, made.command = config.get("Entrypoint") or [], config.get("Cmd") or []
-        made.ports = [port.partition("/")[0] for port in config.get("ExposedPorts") or {}]
+        made.ports = {port[1] for port in map(_PORT.fullmatch, config.get("ExposedPorts") or {}) if port}
         return made
 
     def settle(self, step: Step) -> None:
@@ -252,7 +260,7 @@ class State:
         elif step.word == "USER":
             self.user = self.word(step, step.text)
         elif step.word == "EXPOSE":
-            self.ports += [word.partition("/")[0] for word in self.words(step)]
+            self.ports |= {self._port(step, word) for word in self.words(step)}
         elif step.word == "SHELL":
             self.shell = _listed(step.text) or []
             if not self.shell:
@@ -262,6 +270,8 @@ class State:
             self.entrypoint, self.command = self.program(step), []
         elif step.word == "CMD":
             self.command = self.program(step)
+        if step.word in ("ARG", "ENV") and sum(map(len, itertools.chain(*self.variables().items()))) > _MOST_LETTERS:
+            raise step.wrong(f"ARG and ENV have more than {_MOST_LETTERS >> 10} KiB together")
 
     def variables(self) -> dict[str, str]:
         """What $NAME stands for; ENV hides ARG."""
@@ -282,20 +292,22 @@ class State:
         """The words of another step, with their variables.
 
         Raises:
-            UsageError: a quote or a brace has no end.
+            UsageError: a quote or a brace has no end, or they are too many.
         """
-        if (listed := _listed(step.text)) is not None:
-            return [self.word(step, word) for word in listed]
+        listed = _listed(step.text)
         try:
-            return split(step.text, self.variables())
+            found = split(step.text, self.variables()) if listed is None else listed
         except ValueError as error:
             raise step.wrong(str(error)) from None
+        if len(found) > _MOST_WORDS:
+            raise step.wrong(f"{step.word} has more than {_MOST_WORDS} words: write several steps")
+        return found if listed is None else [self.word(step, word) for word in listed]
 
     def word(self, step: Step, text: str) -> str:
         """One word of a step, with its variables.
 
         Raises:
-            UsageError: a quote or a brace has no end.
+            UsageError: a quote or a brace has no end, or it is too long.
         """
         try:
             return "".join(split(text, self.variables(), apart=False))
@@ -332,11 +344,17 @@ class State:
         return [*words, *arguments]
 
     def _with_port(self, text: str, arguments: Sequence[str]) -> str:
-        for port in self.ports if len(arguments) == 1 else ():
-            if re.search(rf"\b{port}\b", text):
-                return re.sub(rf"\b{port}\b", PORT, text, count=1)
+        for number in re.finditer(r"\b[0-9]+\b", text) if len(arguments) == 1 else ():
+            if number[0] in self.ports:
+                return f"{text[: number.start()]}{PORT}{text[number.end() :]}"
         # An exec in front of it is one word more, and $PORT is in the environment.
         return text if re.search(r"\$\{?PORT\b", text) else " ".join([text, *arguments])
+
+    def _port(self, step: Step, word: str) -> str:
+        port = _PORT.fullmatch(word)
+        if not port:
+            raise step.wrong(f'EXPOSE takes numbers of ports, such as 8080 or 8080/tcp, not "{word}"')
+        return port[1]
 
     def _argue(self, step: Step) -> None:
         for word in self.words(step):
@@ -388,11 +406,11 @@ def split(text: str, variables: Mapping[str, str], *, apart: bool = True) -> lis
         apart: blanks separate words; else it is one word.
 
     Raises:
-        ValueError: a quote or a brace has no end.
+        ValueError: a quote or a brace has no end, or it is too long.
     """
     found: list[str] = []
     word: str | None = None
-    quote, place = "", 0
+    quote, place, size = "", 0, len(text)
     while place < len(text):
         sign, place = text[place], place + 1
         if sign == quote:
@@ -407,9 +425,11 @@ def split(text: str, variables: Mapping[str, str], *, apart: bool = True) -> lis
             word, place = (word or "") + kept + text[place], place + 1
         elif sign == "$" and quote != "'":
             value, place = _value(text, place, variables)
-            word = (word or "") + value
+            word, size = (word or "") + value, size + len(value)
         else:
             word = (word or "") + sign
+        if size > _MOST_LETTERS:
+            raise ValueError(f"this has more than {_MOST_LETTERS >> 10} KiB with what its variables stand for")
     if quote:
         raise ValueError(f"a quote has no end: {text}")
     return found if word is None else [*found, word]

@@ -142,6 +142,7 @@ class _Build:
 
     def _stage(self, number: int, *, last: bool) -> tuple[Box, State]:
         stage = self._recipe.stages[number]
+        self._do(self._check_time, f"{NAME}:{stage.line}: FROM {stage.base}")
         image = self._base(stage.line, stage.base)
         config = self._config(image)
         if config.get("OnBuild"):
@@ -181,19 +182,25 @@ class _Build:
     def _do(self, deed: Callable[[], None], what: str) -> None:
         try:
             deed()
-        except ValueError as error:
+        except (ValueError, box.Stopped) as error:
             raise CannotBuild(f"{what}: {error}") from None
+
+    def _check_time(self) -> None:
+        """Raises ValueError: the build has had its time."""
+        if time.monotonic() > self._deadline:
+            raise ValueError(f"the build does not end within {_BUILD_SECONDS:.0f} s")
 
     # FROM.
 
     def _base(self, line: int, name: str) -> str:
-        """The name under which an image is on the engine.
+        """The name under which an image is on the engine. The time to make it so is not the submission's.
 
         Raises:
             LabError: it is not, and cannot be pulled.
         """
         if name == SCRATCH:
             return self._scratch()
+        began = time.monotonic()
         if _plain(name) in _OURS:
             self._lab.build([_plain(name)])
         try:
@@ -202,6 +209,7 @@ class _Build:
             self._pull(line, name)
         except APIError as error:
             raise UsageError(f"{NAME}:{line}: {name} is no name of an image: {engine.explain(error)}") from None
+        self._deadline += time.monotonic() - began
         return name
 
     def _scratch(self) -> str:
@@ -251,7 +259,8 @@ class _Build:
         """Copy from the folder, an earlier stage, or an image.
 
         Raises:
-            ValueError: there is no such file, or it cannot be put there.
+            ValueError: there is no such file, it cannot be put there, or time is up.
+            box.Stopped: it fills the disk.
         """
         names, place = state.copied(step)
         look = copying.look(made, state.word(step, step.flags.get("chown", "")), step.flags.get("chmod", ""))
@@ -264,6 +273,8 @@ class _Build:
             made.make_folder(folder)
             with source.tar(name, look) as tar:
                 made.put(folder, tar)
+            made.look_at_disk()
+            self._check_time()
 
     def _sources(self, step: Step, names: list[str]) -> list[copying.Source]:
         if not step.flags.get("from"):

@@ -182,8 +182,10 @@ class _Reading:
         """One for each, with the subject's end of its connection below; one for all where they are many."""
         clients = {number: seen for number, seen in self._of["client"].items() if number}
         if len(clients) > MOST_CLIENTS:
+            # There may be none: of many records only the first and the last are kept.
             counts = [(max(0.0, each["at"]), each["open"]) for each in self._records if "open" in each]
-            return [Lane("clients", f"{max(clients)} clients", counts=[*counts, (self._end, counts[-1][1])])]
+            counts += [(self._end, count) for _, count in counts[-1:]]
+            return [Lane("clients", f"{max(clients)} clients", counts=counts)]
         lanes = []
         for number, seen in clients.items():
             lanes.append(Lane(f"c{number}", self._client(number), self._connection(seen)))

@@ -240,13 +240,12 @@ class _Scene:
 
     def _area(self, lane: Lane, top: float) -> None:
         """How many there are, as a flight of stairs with its highest number."""
-        most = max(count for _, count in lane.counts) or 1
+        peak, most = max(lane.counts, key=lambda each: each[1])
         path, height = [f"M{self._axis.x(lane.counts[0][0])} {top + _BAR}"], 0.0
         for at, count in lane.counts:
-            x, height = self._axis.x(at), round(top + _BAR * (1 - count / most), 1)
+            x, height = self._axis.x(at), round(top + _BAR * (1 - count / (most or 1)), 1)
             path.append(f"H{x}V{height}")
         self.areas.append("".join([*path, f"V{top + _BAR}Z"]))
-        peak = next(at for at, count in lane.counts if count == most)
         self.texts.append(Text(self._axis.x(peak) + 3, top + _BAR - 3, f"{most} at once"))
 
     def _legend(self) -> Iterator[tuple[float, int, Box, str]]:

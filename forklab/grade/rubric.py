@@ -57,6 +57,17 @@ class Rubric:
 def _load(path: Path) -> dict[str, Any]:
     import yaml
 
+    class Once(yaml.SafeLoader):
+        """Refuses a key that is there twice, of which YAML takes the last one."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            met: set[str] = set()
+            for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if key.value in met:
+                    raise yaml.MarkedYAMLError(problem=f'"{key.value}" is there twice', problem_mark=key.start_mark)
+                met.add(key.value)
+            return super().construct_mapping(node, deep)
+
     try:
         text = path.read_bytes()[: _MOST_BYTES + 1]
     except OSError as error:
@@ -64,8 +75,8 @@ def _load(path: Path) -> dict[str, Any]:
     if len(text) > _MOST_BYTES:
         raise UsageError(f"{path} is no rubric: it has more than {_MOST_BYTES >> 20} MiB")
     try:
-        said = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        said = yaml.load(text, Once)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date or a number that is none
         words = " ".join(str(error).split())
         raise UsageError(f"{path} is no YAML: {words[:300]}") from None
     if said is not None and not isinstance(said, dict):

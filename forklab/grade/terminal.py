@@ -12,6 +12,7 @@ from forklab import show
 from forklab.grade.catalogue import Check, groups
 from forklab.grade.classroom import Student
 from forklab.grade.outcome import TITLES, Outcome
+from forklab.printable import printable
 from protocol import verdicts
 
 
@@ -88,10 +89,11 @@ def grades(students: Sequence[Student]) -> RenderableType:
     """A class: a line for each submission."""
     table = show.listing("", "submission", "score", "model", "failed")
     for student in students:
-        found = student.outcome
+        found, name = student.outcome, Text(printable(student.name))
         if found is None:
-            table.add_row(Text(student.name), Text("-"), Text(""), Text(f"not graded: {student.trouble}", style="red"))
+            trouble = Text(f"not graded: {printable(student.trouble)}", style="red")
+            table.add_row(name, Text("-"), Text(""), trouble)
             continue
         failed = ", ".join(each["id"] for each in found.having(verdicts.FAIL))
-        table.add_row(Text(student.name), Text(f"{found.score:g}"), Text(found.model), Text(failed))
+        table.add_row(name, Text(f"{found.score:g}"), Text(found.model), Text(failed))
     return table

@@ -3,6 +3,7 @@
 No engine is needed here: the image for an autograder has this, too.
 """
 
+import os
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -68,8 +69,8 @@ class Wish:
         """The examiner's command line for a submission; ``lanes`` is how many checks at once."""
         words = ["--lanes", str(lanes), "--service", self.service, "--model", self.model]
         words += ["--checks", ",".join(self.checks)]
-        words += ["--main", submission.main] if submission.main else []
-        return words + (["--command", self.run] if self.run else [])
+        words += [f"--main={submission.main}"] if submission.main else []
+        return words + ([f"--command={self.run}"] if self.run else [])
 
 
 def gather(
@@ -99,4 +100,11 @@ def _complete(
     if check and check.where and result["verdict"] in (verdicts.FAIL, verdicts.WARN):
         evidence += [f"look at {line}" for line in submission.lines(check.where)]
     replay = ["./lab", "grade", str(submission.path), *wish.words(), *(["--check", check.id] if check else [])]
-    return {**result, "evidence": printable(evidence), "replay": printable(shlex.join(replay))}
+    return {**result, "evidence": printable(evidence), "replay": printable(" ".join(map(_quoted, replay)))}
+
+
+def _quoted(word: str) -> str:
+    """In double quotes where it needs some: every shell takes those, also cmd and PowerShell."""
+    plain = shlex.quote(word)
+    means_something = set('"$`!' if os.name == "nt" else '"$`!\\')  # a path of Windows has backslashes
+    return plain if plain == word or means_something & set(word) else f'"{word}"'

@@ -80,9 +80,39 @@ def test_patterns_take_no_time(tmp_path: Path) -> None:
     name = "/".join("a" * 30)
     (tmp_path / ".dockerignore").write_text("**/a/" * 30 + "b\n" + "*a" * 100 + "b\n")
     assert name in copying.sent(submission(tmp_path, name))
-    (tmp_path / ".dockerignore").write_text("a\n" * 201)
-    with pytest.raises(UsageError, match="more than 200 lines"):
+    for line in ("**/a/" * 200 + "b", "**/" * 200, "**/" * 200 + "c"):
+        (tmp_path / ".dockerignore").write_text(f"a/c\n{line}")
+        assert (name in copying.sent(submission(tmp_path, name))) == (line[-1] != "/")
+
+
+@pytest.mark.parametrize("text", ["a\n" * 201, "a" * 8193, "**/a/" * 201])
+def test_patterns_have_bounds(tmp_path: Path, text: str) -> None:
+    """In number and length: each file is compared with all of them."""
+    (tmp_path / ".dockerignore").write_text(text)
+    with pytest.raises(UsageError, match=r"more than 8 KiB, 200 lines or 200 times \*\*"):
         copying.sent(submission(tmp_path, "b"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "ignored"),
+    [
+        ("**", "a/b/c.c a/c.c c.c x.h"),
+        ("a/**", "a/b/c.c a/c.c"),
+        ("**/**/c.c", "a/b/c.c a/c.c c.c"),
+        ("a/**/c.c", "a/b/c.c a/c.c"),
+        ("a/*/c.c", "a/b/c.c"),
+        ("*/b", "a/b/c.c"),
+        ("**/b/**", "a/b/c.c"),
+        ("a/a/b", ""),
+        ("?.[c]", "c.c"),
+    ],
+)
+def test_a_pattern_names_files_and_folders(tmp_path: Path, pattern: str, ignored: str) -> None:
+    """From the top; a folder with all that is in it; ** is any number of folders, also none."""
+    files = submission(tmp_path, "a/b/c.c", "a/c.c", "c.c", "x.h").files
+    (tmp_path / ".dockerignore").write_text(pattern)
+    sent = copying.sent(Submission(tmp_path, "", files | {".dockerignore": tmp_path / ".dockerignore"}))
+    assert sorted(files.keys() - sent.keys()) == ignored.split()
 
 
 def test_files_look_as_they_are_told_to(tmp_path: Path) -> None:
@@ -97,6 +127,15 @@ def test_files_look_as_they_are_told_to(tmp_path: Path) -> None:
         assert members["src/link"].linkname == "a.c"
     with source.tar("", Look(mode=0o700)) as tar, tarfile.open(fileobj=tar) as opened:
         assert {each.mode for each in opened if not each.issym()} == {0o700}
+
+
+def test_a_file_with_two_names_is_copied_under_both(tmp_path: Path) -> None:
+    """Neither is a hard link to the other."""
+    files = submission(tmp_path, "a.c").files
+    (tmp_path / "b.c").hardlink_to(tmp_path / "a.c")
+    (source,) = copying.of_folder(files | {"b.c": tmp_path / "b.c"}, ".")
+    with source.tar("", Look()) as tar:
+        assert content(tar) == {"a.c": "a.c", "b.c": "a.c"}
 
 
 class Other:
@@ -169,6 +208,9 @@ def test_too_much_of_another_stage_is_refused(monkeypatch: pytest.MonkeyPatch) -
     """A build may fill the disk of the engine within limits, and not that of this computer."""
     other: Any = Other(("big", tarfile.REGTYPE, "x" * 2000), kind="file")
     with pytest.raises(ValueError, match="more than"), copying._moved(other.get(""), "x", Look(), most=1000):
+        pass
+    many: Any = Other(*((f"./{number}", tarfile.REGTYPE, "") for number in range(100)))
+    with pytest.raises(ValueError, match="more than"), copying._moved(many.get(""), "x", Look(), most=50_000):
         pass
 
 

@@ -64,7 +64,21 @@ def test_what_changes_nothing_of_the_grade_is_passed_over() -> None:
         ('FROM gcc\nENV A="1\n', "a quote has no end"),
         ("FROM gcc\nWORKDIR /${A\n", "cannot be read"),
         ("FROM gcc\nSHELL /bin/bash\n", "SHELL takes a list"),
+        ("FROM gcc\nEXPOSE (\n", ':2: EXPOSE takes numbers of ports, such as 8080 or 8080/tcp, not "("'),
+        ("FROM gcc\nARG P=(a+)+b\nEXPOSE 7 $P\nCMD " + "a" * 40, ":3: EXPOSE takes numbers of ports"),
+        ("FROM gcc\nEXPOSE ²\n", "EXPOSE takes numbers of ports"),
         ("FROM gcc\n" + "RUN a\n" * 201, "200 steps"),
+        ("FROM gcc\n" * 1001, ":1001: a Dockerfile may have 1000 steps"),
+        (
+            "ARG A=12345678\n" + "ARG A=$A$A\n" * 40 + "FROM gcc\n",
+            ":14: this has more than 64 KiB with what its variables",
+        ),
+        ("FROM gcc\nENV A=12345678\n" + "ENV A=$A$A\n" * 40, ":15: this has more than 64 KiB"),
+        ("FROM gcc\nENV A=12345678\n" + 'ENV A="${A:-}${B:-$A}"\n' * 40, ":15: this has more than 64 KiB"),
+        (f"FROM gcc\nENV A={'a' * 60_000}\nENV B=A$A$A\n", ":3: this has more than 64 KiB with what its variables"),
+        (f"FROM gcc\nENV A={'a' * 60_000}\nENV B=1\nENV C={'c' * 6_000}\n", ":4: ARG and ENV have more than 64 KiB"),
+        (f"FROM gcc\nARG A={'a' * 60_000}\nEXPOSE " + '["x$A"' + ', "x$A"' * 20_000 + "]\n", "more than 200 words"),
+        ("FROM gcc\nEXPOSE" + " 1" * 201, "more than 200 words: write several steps"),
         ("FROM gcc\nENV A=" + "${A:-" * 5000 + "}" * 5000, "cannot be read"),
         ("FROM gcc\nSHELL " + "[" * 100_000, "SHELL takes a list"),
         ("FROM gcc\n" + "#\n" * 200_000, "more than 256 KiB"),
@@ -99,6 +113,12 @@ def test_only_stages_whose_files_are_taken_are_built() -> None:
     )
     assert recipe.needed() == [1, 2, 3]
     assert [(step.stage, step.flags["from"]) for step in recipe.stages[3].steps] == [(2, "2"), (None, "busybox:1")]
+
+
+@pytest.mark.parametrize("name", ["²", "9" * 5000])
+def test_what_is_no_number_of_a_stage_is_a_name(name: str) -> None:
+    """Of an image: what Python takes for a digit, or not for a number."""
+    assert dockerfile.read(f"FROM a\nFROM b\nCOPY --from={name} /x /y\n").stages[1].steps[0].stage is None
 
 
 def test_arguments_before_from_name_the_base() -> None:
@@ -172,6 +192,7 @@ def test_what_cannot_be_copied_is_refused(text: str) -> None:
         ('ENTRYPOINT ["python3"]\nCMD ["server.py"]', ["python3", "server.py", "{port}"]),
         ('EXPOSE 8080/tcp\nCMD ["./server", "8080"]', ["./server", "{port}"]),
         ('EXPOSE 8080\nCMD ["./server", "-p", "8080", "-v"]', ["./server", "-p", "{port}", "-v"]),
+        ('EXPOSE 8080-8089/tcp\nCMD ["./server", "8080"]', ["./server", "{port}"]),
         ("CMD ./server", ["/bin/sh", "-c", "exec ./server {port}"]),
         ("EXPOSE 7000\nCMD ./server 7000", ["/bin/sh", "-c", "exec ./server {port}"]),
         ("CMD ./server $PORT", ["/bin/sh", "-c", "exec ./server $PORT"]),
@@ -189,6 +210,14 @@ def test_what_cannot_be_copied_is_refused(text: str) -> None:
 def test_how_an_image_is_started(text: str, words: list[str]) -> None:
     """With the port at the end, or where EXPOSE's stands; a shell is replaced by its last command."""
     assert settled(text).start(["{port}"]) == words
+
+
+def test_only_numbers_of_a_base_are_ports() -> None:
+    """A stranger may have made it."""
+    ports: dict[str, Any] = {"(a+)+b": {}, "(": {}, "80/tcp": {}}
+    assert (
+        settled("CMD ./server 80 " + "a" * 40, ExposedPorts=ports).start(["{port}"])[-1].startswith("exec ./server {")
+    )
 
 
 def test_a_base_says_how_it_is_started() -> None:

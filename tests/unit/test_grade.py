@@ -2,12 +2,16 @@
 
 import io
 import json
+import os
 import tarfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
+from docker.errors import NotFound
 
 from forklab import oneshot
 from forklab.errors import LabError, UsageError
@@ -16,7 +20,7 @@ from forklab.grade.catalogue import Check
 from forklab.grade.outcome import Outcome
 from forklab.grade.submission import MOST_BYTES, Submission
 from forklab.grade.terminal import report
-from forklab.grade.wish import Wish
+from forklab.grade.wish import Wish, gather
 from forklab.show import console
 
 
@@ -54,6 +58,26 @@ def test_what_an_outcome_is_worth(found: dict[str, str], score: float, code: int
     assert (made.score, made.exit_code) == (score, code)
 
 
+@pytest.mark.parametrize(
+    ("name", "run", "replay"),
+    [
+        ("a.c", "", "a.c"),
+        ("my a.c", "./d -p {port}", '"my a.c" --run "./d -p {port}"'),
+        ("a.c", "./d '$x' {port}", "a.c --run './d '\"'\"'$x'\"'\"' {port}'"),
+    ],
+)
+def test_what_is_to_be_typed_is_right_in_every_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, run: str, replay: str
+) -> None:
+    """Single quotes mean nothing to cmd; sh would look into double ones for variables."""
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_text("int main(void) {}\n")
+    wish = Wish.of(run=run, service="echo", model="any", check="listens", core=False)
+    event = {"event": "result", "id": "listens", "verdict": "PASS", "evidence": []}
+    found = gather([event], Submission.at(Path(name)), wish, None, lambda event: None)
+    assert found.results[0]["replay"] == f"./lab grade {replay} --check listens"
+
+
 def test_the_report_begins_with_what_failed() -> None:
     """Then what is inconclusive; what passed is one line."""
     screen = console()
@@ -78,6 +102,49 @@ def test_a_folder_is_packed_without_what_is_no_part_of_it(tmp_path: Path) -> Non
         assert tar.getmember("link").issym()
 
 
+@pytest.mark.parametrize(
+    ("name", "main"),
+    [
+        (b"-server.c", "submission.c"),
+        ("서버.py".encode("cp949"), "submission.py"),
+        ("서버".encode("cp949"), "submission"),
+        ("서버 1.py".encode(), "서버 1.py"),
+    ],
+)
+def test_every_name_of_a_file_reaches_the_examiner(tmp_path: Path, name: bytes, main: str) -> None:
+    """One that is an option to a compiler, or no text, is another one there."""
+    path = tmp_path / os.fsdecode(name)
+    path.touch()
+    submission = Submission.at(path)
+    with tarfile.open(fileobj=io.BytesIO(submission.packed())) as tar:
+        assert tar.getnames() == [main]
+    words = Wish(run="-x {port}").order(submission, 1)
+    assert words[-2:] == [f"--main={main}", "--command=-x {port}"]
+    assert json.dumps(words, ensure_ascii=False).encode()
+
+
+def test_links_can_be_unpacked_elsewhere(tmp_path: Path) -> None:
+    """One that leads out of the folder and in again is left out: the name of the folder is not there."""
+    folder = tmp_path / "stu"
+    (folder / "src" / "deep").mkdir(parents=True)
+    (folder / "src" / "a.c").write_text("int main;")
+    links = {"out": "../stu/src/a.c", "src/a": "..", "src/l": "a/../stu/src/a.c", "src/x": "deep/../../src/a.c"}
+    for name, target in links.items():
+        (folder / name).symlink_to(target)
+    with tarfile.open(fileobj=io.BytesIO(Submission.at(folder).packed())) as tar:
+        assert tar.getnames() == ["src/a", "src/a.c", "src/l", "src/x"]
+        tar.extractall(tmp_path / "there", filter="data")
+    assert (tmp_path / "there" / "src" / "x").read_text() == "int main;"
+
+
+def test_a_file_with_two_names_is_packed_under_both(tmp_path: Path) -> None:
+    """Its content, twice: a hard link to the first name would be none of what is packed."""
+    (tmp_path / "a.c").write_text("int main;")
+    (tmp_path / "b.c").hardlink_to(tmp_path / "a.c")
+    with tarfile.open(fileobj=io.BytesIO(Submission.at(tmp_path).packed())) as tar:
+        assert [(each.name, each.isreg(), each.size) for each in tar] == [("a.c", True, 9), ("b.c", True, 9)]
+
+
 def test_a_link_to_a_program_is_graded_as_that(tmp_path: Path) -> None:
     """Its content is packed under the link's name."""
     (tmp_path / "a.c").write_text("int main;")
@@ -95,12 +162,45 @@ def test_a_path_that_is_too_long_is_refused(tmp_path: Path) -> None:
         Submission.at(tmp_path).packed()
 
 
+def test_folders_that_are_too_deep_are_refused(tmp_path: Path) -> None:
+    """The container would unpack them by a recursion."""
+    inner = tmp_path / "/".join(["a"] * 100)
+    inner.mkdir(parents=True)
+    (inner / "a.c").touch()
+    assert len(Submission.at(tmp_path).files) == 1
+    (inner / "a").mkdir()
+    with pytest.raises(UsageError, match="more than 100 folders within each other"):
+        Submission.at(tmp_path)
+
+
 @pytest.mark.parametrize("odd", ["\x1b[2J", "\r", "\x07", "\x9b", "\u202e", "\udcff", "\0", "\x7f"])
 def test_a_report_says_nothing_that_a_terminal_obeys(odd: str) -> None:
     """Whatever the examiner says of a submission: it is shown, and not sent."""
     event = container._event(json.dumps({"event": "result", "evidence": [f"a{odd}b"], "deep": {"x": [odd]}}))
     assert ascii(odd[0])[1:-1] in event["evidence"][0]
     assert not any(odd[0] in text for text in (*event["evidence"], *event["deep"]["x"]))
+
+
+def test_an_examiner_that_has_no_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has found stays; what it has not come to is inconclusive."""
+    now = [0.0]
+
+    def lines(*words: Any, **named: Any) -> Iterator[str]:
+        yield json.dumps({"event": "begin", "checks": ["listens", "reap-one"]})
+        yield json.dumps({"event": "model", "model": "fork"})
+        now[0] = 901.0
+        yield json.dumps({"event": "result", "id": "listens"})
+        raise AssertionError("nobody waits any more")
+
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(oneshot, "lines", lines)
+    monkeypatch.setattr(oneshot, "remove", lambda left: None)
+    monkeypatch.setattr(container, "_sweep", lambda client: None)
+    monkeypatch.setattr(container, "_create", lambda *words: mock.Mock(id="x"))
+    *_, found, missing, done = container.examine(mock.Mock(), [], b"", lanes=1)
+    assert (found["id"], missing["id"], missing["verdict"]) == ("listens", "reap-one", "INCONCLUSIVE")
+    assert missing["actual"].startswith("time ended: all checks together may take 900 s")
+    assert (done["event"], done["model"]) == ("done", "fork")
 
 
 @pytest.mark.parametrize("ended", [True, False])
@@ -121,6 +221,18 @@ def test_an_examiner_that_goes_without_a_word(monkeypatch: pytest.MonkeyPatch, e
     assert (missing["id"], missing["verdict"], done["event"]) == ("reap-one", "INCONCLUSIVE", "done")
 
 
+def test_two_sweep_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of others and was removed meanwhile is no trouble; the rest is removed."""
+    removed: list[str] = []
+    monkeypatch.setattr(oneshot, "remove", removed.append)
+    client = mock.Mock()
+    client.info.return_value = {"SystemTime": "2026-01-01T00:00:00Z"}
+    client.api.containers.return_value = [{"Labels": {}, "Created": 0, "Id": each} for each in ("gone", "left")]
+    client.containers.get.side_effect = [NotFound("gone"), "left"]
+    container._sweep(client)
+    assert removed == ["left"]
+
+
 def test_what_cannot_be_graded_is_refused(tmp_path: Path) -> None:
     """Nothing there, an empty folder, too many bytes: one line each that says so."""
     with pytest.raises(UsageError, match=r"there is no .*none"):
@@ -138,6 +250,13 @@ def test_the_lines_to_look_at_are_code(tmp_path: Path) -> None:
     (tmp_path / "a.c").write_text("/* waitpid(\n waitpid( */\nint x; // waitpid(\n  waitpid(-1, 0, 0);\n")
     (tmp_path / "b.txt").write_text("waitpid(\n")
     assert Submission.at(tmp_path).lines(r"waitpid\(") == ["a.c:4: waitpid(-1, 0, 0);"]
+
+
+def test_sources_are_looked_through_in_no_time(tmp_path: Path) -> None:
+    """A comment without an end reaches to the end, and no more than so much is read: they are a stranger's."""
+    (tmp_path / "a.c").write_text("fork(\n" + "/*fork( " * (1 << 16))
+    (tmp_path / "b.c").write_text(";" * (1 << 20) + "\nfork(\n")
+    assert Submission.at(tmp_path).lines(r"fork\(") == ["a.c:1: fork("]
 
 
 @pytest.mark.parametrize(

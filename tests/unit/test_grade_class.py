@@ -12,11 +12,12 @@ import pytest
 
 from forklab import engine
 from forklab.errors import LabError, UsageError
-from forklab.grade import catalogue, classpages, classroom, conduct, container
+from forklab.grade import catalogue, classpages, classroom, conduct, container, terminal
 from forklab.grade.classroom import Classroom, Student
 from forklab.grade.outcome import Outcome
 from forklab.grade.rubric import Rubric
 from forklab.grade.wish import Wish
+from forklab.show import console
 from protocol import exits, verdicts
 from tests.deadline import PATIENCE
 
@@ -146,6 +147,35 @@ def test_one_that_cannot_be_graded_stops_nobody(examined: list[str], folder: Pat
     assert examined == ["zoe.c"]
 
 
+def test_a_link_is_no_submission(examined: list[str], folder: Path, tmp_path: Path) -> None:
+    """It may lead to another's, or out of the class; the folder of the results may be one. The others are graded."""
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "id.c").write_text("bad")
+    links = {"out.c": "../secret/id.c", "all": "../secret", "ann2.c": "ann.c", "loop.c": "loop.c", "none.c": "nothing"}
+    for name, target in links.items():
+        (folder / name).symlink_to(target)
+    (tmp_path / "results").mkdir()
+    (folder / "graded").symlink_to(tmp_path / "results")
+    room = grade(folder, folder / "graded")
+    assert sorted(examined) == ["Bo Li", "ann.c", "김민수.py"]
+    assert {each.name for each in room.students if "is a link, which is not followed" in each.trouble} == set(links)
+
+
+def test_a_page_that_cannot_be_drawn_takes_no_other_with_it(examined: list[str], folder: Path, tmp_path: Path) -> None:
+    """It says why; the table, the matrix and the other pages are there."""
+    room = Classroom(folder, tmp_path / "out", WISH, Rubric())
+    first, *others = room.run(Lab(), 2, id)  # type: ignore[arg-type]
+    assert first.outcome
+    first.outcome.results[0] |= {"verdict": verdicts.FAIL, "moments": [{"kind": "verdict"}]}
+    begin = classpages.write(room.students, tmp_path / "out")
+    assert "ann.c" in begin.read_text()
+    assert "ann.c" in (tmp_path / "out" / "grades.csv").read_text()
+    undrawn, *drawn = [(tmp_path / "out" / "students" / f"{each.stem}.html").read_text() for each in (first, *others)]
+    assert "could not be drawn: KeyError" in undrawn
+    assert "1 failed" in undrawn
+    assert all("could not be drawn" not in page for page in drawn)
+
+
 def test_an_interruption_ends_the_workers_and_keeps_what_is_done(
     examined: list[str], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,14 +209,25 @@ def test_an_interruption_ends_the_workers_and_keeps_what_is_done(
 
 
 def test_names_become_files_that_every_system_takes(tmp_path: Path) -> None:
-    """Each its own, also where they differ only by case or by what a file's name cannot have."""
-    for name in ("a:b.c", "a?b.c", "nul.c", "x" * 200 + ".c", "=cmd.c"):
-        (tmp_path / name).write_text("")
+    """Each its own, also where they differ only by case or by what a file's name cannot have, or one is the other's."""
+    for name in ("a:b.c", "a?b.c", "nul.c", "x" * 200 + ".c", "=cmd.c", "a~b", "a_b-941528"):
+        (tmp_path / name).write_text("#!")
     room = Classroom(tmp_path, tmp_path / "out", WISH, Rubric())
     stems = [student.stem for student in room.students]
-    assert len({stem.casefold() for stem in stems}) == 5
+    assert len({stem.casefold() for stem in stems}) == 7
     assert all(len(stem) < 80 and not set(stem) & set(':?="/') and stem.lower() != "nul.c" for stem in stems)
     assert "'=cmd.c" in classpages.table(room.students, [])
+
+
+def test_a_class_says_nothing_that_a_terminal_obeys(tmp_path: Path) -> None:
+    """Neither the name of a folder nor what its Dockerfile says."""
+    graded = Outcome.of("x", catalogue.known())
+    students = [Student("a\x1b[2Jb", tmp_path, "a", graded), Student("c\x9bd", tmp_path, "c", None, "no \x1b]0;e\x07")]
+    screen = console()
+    with screen.capture() as said:
+        screen.print(terminal.grades(students))
+    assert not set(said.get()) & set("\x1b\x9b\x07")
+    assert all(word in said.get() for word in (r"a\x1b[2Jb", r"c\x9bd", r"no \x1b]0;e\x07"))
 
 
 def test_wrong_folders_are_refused(tmp_path: Path) -> None:

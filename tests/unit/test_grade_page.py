@@ -174,6 +174,16 @@ def test_a_crowd_is_a_number() -> None:
     assert re.search(r'd="M[^"]{1000,}Z"', page(outcome(failed(moments=records)))), "a long path must not be cut"
 
 
+@pytest.mark.parametrize("more", [{}, {"open": 0}])
+def test_a_crowd_that_nobody_counted_is_drawn(more: dict[str, int]) -> None:
+    """Where processes come and go, the records that say how many clients there are may all have been left out."""
+    records = [of_client(0.01 * number, "send", number, bytes=1, **more) for number in range(1, 20)]
+    records.append({"at": 1.0, "kind": "verdict", "verdict": "FAIL", "words": "bad"})
+    words = ["".join(text.itertext()) for text in drawn(records).iter(f"{SVG}text")]
+    assert "19 clients" in words
+    assert ("0 at once" in words) == bool(more)
+
+
 def test_many_steps_are_cut_in_the_middle() -> None:
     """How it began and how it ended stays, with a word on the rest."""
     notes = [{"at": float(number), "kind": "note", "words": f"note {number}"} for number in range(200)]

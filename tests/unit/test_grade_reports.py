@@ -60,6 +60,10 @@ def test_who_fails_what_is_required_gets_nothing(tmp_path: Path) -> None:
         ("required: listens", '"required" must be a list'),
         ("required: [listen]", "did you mean listens"),
         ("a: [", "is no YAML"),
+        ("total: 2024-13-45", "is no YAML: month must be"),
+        ("total: 0x_", "is no YAML: invalid literal"),
+        ("total: 3\ntotal: 4", '"total" is there twice in "<byte string>", line 2'),
+        ("groups: {core: 1, core: 2}", '"core" is there twice'),
     ],
 )
 def test_a_wrong_rubric_is_refused(tmp_path: Path, text: str, wrong: str) -> None:

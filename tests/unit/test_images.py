@@ -45,9 +45,10 @@ class FakeEngine:
 
     base_url, api_version, timeout = "http://engine", "1.41", 600
 
-    def __init__(self, content: bytes | None = None) -> None:
-        self.content = archive() if content is None else content
-        self.labels = {tag: {"forklab.source": images.source(tag.split(":")[0])} for tag in TAGS}
+    def __init__(self, content: bytes | None = None, *more: str) -> None:
+        self.tags = [*TAGS, *more]
+        self.content = archive(self.tags) if content is None else content
+        self.labels = {tag: {"forklab.source": images.source(tag.split(":")[0])} for tag in self.tags}
         self.images = self.api = self
         self.taken = b""
         self.breaks: BaseException | None = None
@@ -58,7 +59,7 @@ class FakeEngine:
 
     def _image_or_url(self, name: str, params: Any = None, **_: Any) -> Any:
         if params:
-            assert params == {"names": TAGS}
+            assert params == {"names": self.tags}
             return self
         if name not in self.labels:
             raise ImageNotFound(name)
@@ -90,7 +91,7 @@ class FakeEngine:
     def load(self, data: Iterable[bytes]) -> list[str]:
         """Takes everything."""
         self.taken = b"".join(data)
-        return TAGS
+        return self.tags
 
 
 def save(engine: FakeEngine, path: Path) -> images.Saved:
@@ -193,6 +194,15 @@ def test_what_was_saved_can_be_loaded(tmp_path: Path, name: str) -> None:
     assert load(engine, path)[-len(TAGS) :] == TAGS
     taken = gzip.decompress(engine.taken) if name.endswith(".gz") else engine.taken
     assert taken == engine.content
+
+
+@pytest.mark.parametrize("name", ["bench", "examiner"])
+def test_what_was_built_on_demand_is_saved_too(tmp_path: Path, name: str) -> None:
+    """A classroom without network can grade and measure, if whoever saves has done so once."""
+    engine = FakeEngine(None, f"forklab-{name}:latest")
+    path = tmp_path / "lab.tar"
+    assert list(save(engine, path).images) == engine.tags
+    assert load(engine, path)[-len(engine.tags) :] == engine.tags
 
 
 def test_nothing_to_save_yet(tmp_path: Path) -> None:
