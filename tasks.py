@@ -777,7 +777,7 @@ def clean(
 
 @command(CARRY, file="where to; gzipped when it ends in .gz")
 def save(context: Context, file: str, json: bool = False) -> Answer:
-    """Write all images of the lab into one file, for a computer without network."""
+    """Write all images of the lab into one file, for a computer without network; those of grade and bench if built."""
     saved = images.save(engine.connect(show.say), Path(file), show.say)
     document = {"file": str(saved.path), "bytes": saved.size, "images": list(saved.images)}
     return Answer(document, f"{saved.path}: {saved.size / 1e6:.0f} MB, {', '.join(saved.images)}")

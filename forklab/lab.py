@@ -523,5 +523,6 @@ def _host_pid(server: Container) -> int | None:
     except APIError:
         return None
     pid, ppid = top["Titles"].index("PID"), top["Titles"].index("PPID")
-    children = [int(row[pid]) for row in top["Processes"] if int(row[ppid]) == server.attrs["State"]["Pid"]]
+    rows = top["Processes"] or ()  # None: it has just ended
+    children = [int(row[pid]) for row in rows if int(row[ppid]) == server.attrs["State"]["Pid"]]
     return min(children, default=None)
