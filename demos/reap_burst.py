@@ -39,14 +39,12 @@ def main(show: Show) -> str:
     """Count the zombies that each handler leaves, with the parent stopped meanwhile, and without."""
     counts = {}
     for handler in (wait_once, wait_in_a_loop):
-        name = handler.__name__
         stopped = zombies(handler, stop=True, show=show)
-        spread = Counter(zombies(handler, stop=False) for _ in range(RUNS))
-        show(f"{name}, parent stopped meanwhile: {stopped} zombies of {CHILDREN} children")
-        times = ", ".join(f"{left} left: {runs} times" for left, runs in sorted(spread.items()))
-        show(f"{name}, parent running, {RUNS} runs: {times}")
-        counts[name] = (stopped, dict(sorted(spread.items())))
-
+        spread = dict(sorted(Counter(zombies(handler, stop=False) for _ in range(RUNS)).items()))
+        show(f"{handler.__name__}, parent stopped meanwhile: {stopped} zombies of {CHILDREN} children")
+        times = ", ".join(f"{left} left: {runs} times" for left, runs in spread.items())
+        show(f"{handler.__name__}, parent running, {RUNS} runs: {times}")
+        counts[handler.__name__] = (stopped, spread)
     show.measure(children=CHILDREN, **{name: {"stopped": n, "running": s} for name, (n, s) in counts.items()})
     show.expect(counts["wait_once"][0] == CHILDREN - 1, f"waiting once leaves exactly {CHILDREN - 1} zombies")
     show.expect(counts["wait_in_a_loop"] == (0, {0: RUNS}), "waiting in a loop leaves none, stopped or not")
@@ -54,52 +52,54 @@ def main(show: Show) -> str:
 
 
 def zombies(handler: Callable[..., None], *, stop: bool, show: Show | None = None) -> int:
-    """Start a parent with ``handler`` and its children, let all of them end together, count what is left."""
-    parent, children, gate = start(handler)
+    """Start a family whose parent has ``handler``, let all its children end together, count what is left."""
+    family = Family(handler)
     try:
         if stop:
-            os.kill(parent, signal.SIGSTOP)
-            os.waitpid(parent, os.WUNTRACED)  # returns when it is stopped
-        os.close(gate)
-        until(lambda: all(state(pid) in ("Z", "") for pid in children), "all children have ended")
-        # The kernel makes a child Z and signals its parent under one lock, which waitpid takes too: now all have.
-        os.waitpid(parent, os.WNOHANG)
+            os.kill(family.parent, signal.SIGSTOP)
+            os.waitpid(family.parent, os.WUNTRACED)  # returns when it is stopped
+        family.end_children()
         if stop and show:
-            show(f"{row(parent)}, SIGCHLD pending: {has_signal(parent, 'ShdPnd', signal.SIGCHLD)}")
-            os.kill(parent, signal.SIGCONT)
-        # Sleeping, and no SIGCHLD pending: its handler has run as often as it ever will.
-        until(lambda: state(parent) == "S" and not has_signal(parent, "ShdPnd", signal.SIGCHLD), "it sleeps again")
-        return sum(state(pid) == "Z" for pid in children)
+            show(f"{row(family.parent)}, SIGCHLD pending: {has_signal(family.parent, 'ShdPnd', signal.SIGCHLD)}")
+            os.kill(family.parent, signal.SIGCONT)
+        family.ask()
+        return sum(state(pid) == "Z" for pid in family.children)
     finally:
-        os.kill(parent, signal.SIGKILL)
-        os.waitpid(parent, 0)
+        os.kill(family.parent, signal.SIGKILL)
+        os.waitpid(family.parent, 0)
 
 
-def start(handler: Callable[..., None], count: int = CHILDREN) -> tuple[int, list[int], int]:
-    """Fork a parent with ``handler`` that forks ``count`` children; its PID, theirs, and what to close to end them."""
-    told, tell = os.pipe()
-    go_on, gate = os.pipe()  # all children read it; only we can end it
-    if (parent := os.fork()) == 0:
-        os.close(gate)
-        Path("/proc/self/comm").write_text(handler.__name__)  # ps then tells who is who
-        signal.signal(signal.SIGCHLD, handler)
-        os.write(tell, " ".join(str(child(go_on)) for _ in range(count)).encode())
-        sleep_and_handle()
-    children = [int(word) for word in os.read(told, 8 * count).split()]
-    for end in (told, tell, go_on):
-        os.close(end)
-    return parent, children, gate
+class Family:
+    """A parent that has ``handler``, and its children, who live until they are ended."""
 
+    def __init__(self, handler: Callable[..., None], count: int = CHILDREN) -> None:
+        self._answered, answer = os.pipe()
+        asked, self._ask = os.pipe()
+        go_on, self._gate = os.pipe()  # all children read it; only we can end it
+        self.parent = os.fork()
+        if self.parent == 0:
+            os.close(self._gate)
+            Path("/proc/self/comm").write_text(handler.__name__)  # ps then tells who is who
+            signal.signal(signal.SIGCHLD, handler)
+            os.write(answer, " ".join(str(child(go_on)) for _ in range(count)).encode())
+            while True:
+                os.read(asked, 1)  # it sleeps here; when it wakes, Python runs the handler before the next line
+                os.write(answer, b"!")
+        self.children = [int(word) for word in os.read(self._answered, 8 * count).split()]
+        for end in (answer, asked, go_on):
+            os.close(end)
 
-def sleep_and_handle() -> None:
-    """Sleep, and run the handler at each signal, for ever."""
-    # Python runs a handler between two of its own steps. A signal after the last step and before read(2) begins would
-    # wait as long as the read does, so the wake-up descriptor writes a byte at each signal, which ends it.
-    woken, wake = os.pipe()
-    os.set_blocking(wake, False)
-    signal.set_wakeup_fd(wake)
-    while True:
-        os.read(woken, 100)
+    def end_children(self) -> None:
+        """Return when all have ended, and the parent was sent a signal for each."""
+        os.close(self._gate)
+        until(lambda: all(state(pid) in ("Z", "") for pid in self.children), "all children have ended")
+        # The kernel makes a child Z and signals its parent under one lock, which waitpid takes too: now all have.
+        os.waitpid(self.parent, os.WNOHANG)
+
+    def ask(self) -> None:
+        """Return when the parent has handled what it was sent. (State S would not tell: it shows in waitpid, too.)"""
+        os.write(self._ask, b"?")
+        os.read(self._answered, 1)
 
 
 def child(go_on: int) -> int:

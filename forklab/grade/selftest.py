@@ -27,10 +27,11 @@ from protocol import exits, verdicts
 
 @dataclass
 class Row:
-    """One server of the matrix: the verdict of each check, and which FAIL another one explains."""
+    """One server of the matrix: the verdict of each check, what it found, and which FAIL another one explains."""
 
     flaw: Flaw
     found: dict[str, str] = field(default_factory=dict)
+    actual: dict[str, str] = field(default_factory=dict)
     explained: set[str] = field(default_factory=set)
 
     @property
@@ -41,7 +42,10 @@ class Row:
         missed = [check for check in fails if self.found.get(check) not in found]
         bad = (verdicts.FAIL, verdicts.ERROR)
         more = [check for check, word in self.found.items() if word in bad and check not in allowed]
-        return [f"{check} is {self.found.get(check, 'not run')}" for check in missed + more]
+        return [
+            f"{check} is {self.found[check]}: {self.actual[check]}" if check in self.found else f"{check} is not run"
+            for check in missed + more
+        ]
 
 
 def choose(only: str) -> list[Flaw]:
@@ -79,8 +83,9 @@ def run(lab: Lab, chosen: list[Flaw], only: str, jobs: int, tell: Callable[[Row]
                     raise LabError(f"{flaws_of[job].name}: {job.trouble}")
                 results = job.outcome.results
                 found = {each["id"]: each["verdict"] for each in results}
+                actual = {each["id"]: each["actual"] for each in results}
                 explained = {each["id"] for each in results if job.outcome.explained(each)}
-                rows[job] = Row(flaws_of[job], found, explained)
+                rows[job] = Row(flaws_of[job], found, actual, explained)
                 tell(rows[job])
     return [rows[job] for job in flaws_of]
 
@@ -123,19 +128,22 @@ def line(row: Row) -> str:
 
 
 def report(rows: list[Row]) -> RenderableType:
-    """The matrix: servers by checks, one letter each."""
+    """The matrix: servers by checks, one letter each, and below it a line for each that is not as it must be."""
     checks = sorted({check for row in rows for check in row.found})
-    table = show.listing("", "", *(str(number) for number in range(1, len(checks) + 1)), "")
-    for row in rows:
-        cells = [_cell(row, check) for check in checks]
-        wrong = Text("; ".join(row.wrong), style="bold red")
-        table.add_row(Text(f"{row.flaw.language} {row.flaw.name}"), *cells, wrong)
+    width = max(len(row.flaw.name) for row in rows) + 1
+    tens = "".join(str(number // 10) if number % 10 == 0 else " " for number in range(1, len(checks) + 1))
+    units = "".join(str(number % 10) for number in range(1, len(checks) + 1))
+    lines = []
+    for language in sorted({row.flaw.language for row in rows}):
+        lines += [Text(f"{'':{width}}{tens}"), Text(f"{language:{width}}{units}", style="bold")]
+        for row in (row for row in rows if row.flaw.language == language):
+            lines.append(Text.assemble(f"{row.flaw.name:{width}}", *(_cell(row, check) for check in checks)))
     names = "\n".join(f"{number:>3} {check}" for number, check in enumerate(checks, 1))
     letters = ", ".join(f"{letter} {word}" for word, letter in LETTERS.items())
-    bad = sum(bool(row.wrong) for row in rows)
+    bad = [Text(line(row), style="bold red") for row in rows if row.wrong]
     verdict = show.verdict(verdicts.FAIL if bad else verdicts.PASS)
-    last = Text.assemble(verdict, f"  {len(rows)} servers, {bad} of them not as they must be")
-    return Group(table, Text(names), Text(letters), last)
+    last = Text.assemble(verdict, f"  {len(rows)} servers, {len(bad)} of them not as they must be")
+    return Group(*lines, Text(names), Text(letters), *bad, last)
 
 
 def _cell(row: Row, check: str) -> Text:

@@ -12,20 +12,33 @@ from forklab.observe import Process, Snapshot
 ONCE, LOOP = "wait_once", "wait_in_a_loop"
 """The handlers of demos/reap_burst.py, and the names of the processes that have them."""
 
+_RESTS = "all-at-rest"
+"""The name that the program takes while every parent has handled what it was sent (PR_SET_NAME(2const))."""
+
 _PROGRAM = """
-import os, signal
-from demos._kernel import state, until
-from demos.reap_burst import start, wait_in_a_loop, wait_once
+import pathlib, signal
+from demos.reap_burst import Family, wait_in_a_loop, wait_once
+
+def name(word):
+    pathlib.Path("/proc/self/comm").write_text(word)
+
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+lasting = []
 for handler in (wait_once, wait_in_a_loop):
     for _ in range({runs}):
-        _, children, gate = start(handler, {children})
-        os.close(gate)
-        until(lambda: all(state(pid) in ("Z", "") for pid in children), "all children have ended")
-    start(handler, {children})
-signal.pause()
+        family = Family(handler, {children})
+        family.end_children()
+        family.ask()
+    lasting.append(Family(handler, {children}))
+while True:
+    name("{rests}")
+    signal.sigwait([signal.SIGUSR1])
+    name("asks")
+    for family in lasting:
+        family.ask()
 """
-"""For each handler: families whose children simply end together, then one whose children live on."""
-
+"""For each handler: families whose children simply end together, then one whose children live on; SIGUSR1 asks those
+whether they have handled what they were sent."""
 
 _COME_SECONDS = 90
 """For some 700 processes to come and go, on a machine that is busy with something else."""
@@ -34,10 +47,10 @@ _COME_SECONDS = 90
 def run(stage: Stage) -> str:
     """Count what each handler leaves when children simply end; then stop two parents and kill their children."""
     children, runs = stage["children"], stage["runs"]
-    program = _PROGRAM.format(children=children, runs=runs)
+    program = _PROGRAM.format(children=children, runs=runs, rests=_RESTS)
     with stage.pod("-c", program, pids=2 * (runs + 1) * (children + 1) + 20) as pod:
-        first = seen(stage, pod, lambda look: _settled(look, children, runs), ("signals",), _COME_SECONDS)
-        if not _settled(first, children, runs):
+        first = seen(stage, pod, _rests, ("signals",), _COME_SECONDS)
+        if not _rests(first):
             stage.inconclusive("not all families of processes had come and ended in time")
         spread = {name: _spread(first, name, children) for name in (ONCE, LOOP)}
         left = _provoke(stage, pod, first, children)
@@ -77,6 +90,7 @@ def _provoke(stage: Stage, pod: Pod, first: Snapshot, children: int) -> dict[str
     """Stop the parents whose children live, kill the children, let the parents go on; the zombies each then has."""
     parents = {name: _waiting(first, name, children) for name in (ONCE, LOOP)}
     pids = [parent.pid for parent in parents.values()]
+    program = parents[ONCE].ppid
     young = [process.pid for process in first.processes if process.ppid in pids]
     pod.signal(pids[0], "STOP", pids[1])
     pod.signal(young[0], "KILL", *young[1:])
@@ -89,9 +103,13 @@ def _provoke(stage: Stage, pod: Pod, first: Snapshot, children: int) -> dict[str
     if not dead(stopped) or any(process.state != "T" for process in stopped.processes if process.pid in pids):
         stage.inconclusive("the parents did not stay stopped until all of their children were dead")
     _show(stage, stopped, parents, "stopped")
+    pod.signal(program, "USR1")
+    asks = seen(stage, pod, lambda look: not _rests(look))
+    if _rests(asks):
+        stage.inconclusive("the program did not ask its parents")
     pod.signal(pids[0], "CONT", pids[1])
-    after = seen(stage, pod, lambda look: all(_idle(look.process(pid)) for pid in pids), ("signals",))
-    if not all(_idle(after.process(pid)) for pid in pids):
+    after = seen(stage, pod, _rests, ("signals",))
+    if not _rests(after):
         stage.inconclusive("a parent did not come to rest after SIGCONT")
     _show(stage, after, parents, "continued")
     return {name: sum(process.ppid == parent.pid for process in after.zombies()) for name, parent in parents.items()}
@@ -123,19 +141,9 @@ def _waiting(look: Snapshot, name: str, children: int) -> Process:
     return next(parent for parent in _parents(look, name) if _living(look, parent) == children)
 
 
-def _idle(process: Process | None) -> bool:
-    """Asleep with no SIGCHLD pending: its handler has run as often as it ever will."""
-    return process is not None and process.state == "S" and "SIGCHLD" not in (process.pending or ())
-
-
-def _settled(look: Snapshot, children: int, runs: int) -> bool:
-    """All families are there, all but one of each kind have ended, and every handler has done what it does."""
-    for name in (ONCE, LOOP):
-        parents = _parents(look, name)
-        living = sorted(_living(look, parent) for parent in parents)
-        if living != [0] * runs + [children] or not all(map(_idle, parents)):
-            return False
-    return True
+def _rests(look: Snapshot) -> bool:
+    """Every parent has answered that it has handled what it was sent."""
+    return any(process.pid == look.server and process.name == _RESTS for process in look.processes)
 
 
 def _spread(look: Snapshot, name: str, children: int) -> Counter[int]:

@@ -12,6 +12,7 @@ from unittest import mock
 
 import pytest
 from docker.errors import NotFound
+from rich.console import Console
 
 from forklab import oneshot
 from forklab.errors import LabError, UsageError
@@ -21,7 +22,9 @@ from forklab.grade.outcome import Outcome
 from forklab.grade.submission import MOST_BYTES, Submission
 from forklab.grade.terminal import report
 from forklab.grade.wish import Wish, gather
+from forklab.registry import CHECKS
 from forklab.show import console
+from protocol import verdicts
 
 
 def check(name: str, group: str) -> Check:
@@ -302,9 +305,24 @@ def test_the_matrix_says_what_is_not_as_it_must_be() -> None:
     """A check that missed its flaw, and one that tripped over another's; what may fail, or follows, does not."""
     flaw = flaws.Flaw("x", "c", "s", "p", fails=("reap-one",), also=("reap-burst",))
     found = {"reap-one": "PASS", "reap-burst": "FAIL", "listens": "FAIL", "concurrent": "INCONCLUSIVE"}
-    row = selftest.Row(flaw, found | {"many-clients": "FAIL"}, explained={"many-clients"})
-    assert row.wrong == ["reap-one is PASS", "listens is FAIL"]
+    actual = {"reap-one": "all waited for", "listens": "on port 7"}
+    row = selftest.Row(flaw, found | {"many-clients": "FAIL"}, actual, explained={"many-clients"})
+    assert row.wrong == ["reap-one is PASS: all waited for", "listens is FAIL: on port 7"]
     assert selftest.exit_code([row]) == 1
+
+
+def test_the_matrix_is_read_in_80_columns() -> None:
+    """A server is a line of letters, one for each check; what is not as it must be is said in words below."""
+    checks = dict.fromkeys(CHECKS.ids(), verdicts.PASS)
+    flaw = flaws.Flaw("child-keeps-other-clients", "python", "s", "p", fails=("reap-one",))
+    row = selftest.Row(flaw, checks | {"reap-one": "INCONCLUSIVE"}, dict.fromkeys(checks, "a child still runs"))
+    printed = io.StringIO()
+    Console(width=80, file=printed).print(selftest.report([row]))
+    lines = printed.getvalue().splitlines()
+    (told,) = (line for line in lines if line.startswith("child-keeps-other-clients"))
+    assert sorted(told.split()[1]) == ["."] * (len(checks) - 1) + ["?"]
+    assert "python child-keeps-other-clients: reap-one is INCONCLUSIVE: a child still runs" in " ".join(lines)
+    assert lines[-1] == "FAIL  1 servers, 1 of them not as they must be"
 
 
 def test_a_selftest_of_one_check_asks_for_no_other() -> None:
