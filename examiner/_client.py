@@ -63,16 +63,16 @@ class Client(Subject):
         self._output = _jail.Output(self._process.stderr.fileno())
 
     def _await_start(self) -> None:
-        come: list[socket.socket] = []
+        come: list[tuple[socket.socket, tuple[str, int]]] = []
 
         def there() -> bool:
             with contextlib.suppress(BlockingIOError):
-                come.append(self._listener.accept()[0])
+                come.append(self._listener.accept())
             return bool(come) or not self.alive()
 
         self.eventually(there, START_GRACE)
         if come:
-            self.wire = Connection(come[0], self.eventually)
+            self.wire = Connection(*come[0], self.eventually)
             self.wire.tell = self.moments.client(self.wire.local, "accept")
             return
         said = [f"it said: {line}" for line in self.said()]

@@ -31,15 +31,14 @@ class Connection:
         remote: the other end's.
     """
 
-    def __init__(self, wire: socket.socket, eventually: Eventually) -> None:
+    def __init__(self, wire: socket.socket, remote: tuple[str, int], eventually: Eventually, ended: str = "") -> None:
         self._wire, self._eventually = wire, eventually
         wire.setblocking(False)
         wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        host, port = wire.getsockname()[:2]
-        self.local = f"{host}:{port}"
-        self.remote = ":".join(map(str, wire.getpeername()[:2]))
+        self.local = ":".join(map(str, wire.getsockname()))
+        self.remote = ":".join(map(str, remote))  # not from getpeername(2): ENOTCONN, once it is reset
         self.got = b""
-        self.ended = ""
+        self.ended = ended
         self.paused = False
         self.tell: Tell = lambda what, count=None: None
 
@@ -152,8 +151,11 @@ class Connection:
 
     def half_close(self) -> None:
         """Send FIN and go on reading: shutdown(2) with SHUT_WR."""
-        self._wire.shutdown(socket.SHUT_WR)
-        self.tell("half-close")
+        try:
+            self._wire.shutdown(socket.SHUT_WR)
+            self.tell("half-close")
+        except OSError:  # ENOTCONN: it has been reset
+            self._over("RST")
 
     def await_end(self) -> str:
         """How the subject's side ends: ``FIN``, ``RST``, or nothing if it does not; what comes before is in ``got``."""

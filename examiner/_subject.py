@@ -347,7 +347,7 @@ class Subject:
         Raises:
             OSError: it is refused, or the backlog is full.
         """
-        wire = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        wire, ended = socket.socket(socket.AF_INET, socket.SOCK_STREAM), ""
         try:
             if small:
                 wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
@@ -355,10 +355,12 @@ class Subject:
                 wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SMALL_SEGMENT)
             wire.settimeout(GRACE)
             wire.connect((ADDRESS, self.port))
+        except ConnectionResetError:  # it was complete, and reset before connect(2) could say so
+            ended = "RST"
         except OSError:
             wire.close()
             raise
-        return Connection(wire, self.eventually)
+        return Connection(wire, (ADDRESS, self.port), self.eventually, ended)
 
     # What is done to it.
 

@@ -9,18 +9,23 @@ import re
 import resource
 import shutil
 import signal
+import socket
+import struct
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 
 from examiner import _build, _check, _jail, _strace
+from examiner._connection import Connection
 from examiner._exam import Exam, Failed, Inconclusive, Lane, Skipped
-from examiner._subject import Program
+from examiner._subject import Program, Subject
 from forklab.grade import catalogue, flaws
 from protocol import verdicts
 from tests.deadline import until
@@ -433,3 +438,42 @@ def test_container_and_host_read_the_same_checks() -> None:
             assert getattr(check, name) == getattr(here, name), f"{check.id}: {name}"
         assert check.follows == here.follows
     assert sorted(check.id for check in catalogue.known()) == _check.ids()
+
+
+def reset(connection: socket.socket) -> None:
+    """Close it with RST (SO_LINGER of socket(7))."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def at_once(true: Callable[[], object], _: float = 0) -> bool:
+    """In place of ``Subject.eventually``: on a loopback all has come."""
+    return bool(true())
+
+
+def test_a_connection_that_was_reset_at_once_is_one_that_ended() -> None:
+    """Its server ended in the moment in which the kernel had completed it: it is not served, and nothing breaks."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        wire = socket.create_connection(listener.getsockname())
+        reset(listener.accept()[0])
+        connection = Connection(wire, listener.getsockname(), at_once)
+    connection.half_close()
+    assert not connection.served()
+    assert connection.ended == "RST"
+
+
+def test_a_reset_before_connect_has_returned_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The listener was there: whoever asks for the connection gets it, ended."""
+
+    class Wire(socket.socket):
+        def connect(self, address: Any) -> None:
+            super().connect(address)
+            reset(listener.accept()[0])
+            raise ConnectionResetError
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setattr(socket, "socket", Wire)
+        subject = mock.Mock(port=listener.getsockname()[1], eventually=at_once)
+        connection = Subject.connect(subject)
+    assert connection.ended == "RST"
+    assert not connection.served()
