@@ -196,21 +196,24 @@ def test_a_round_of_deaths_is_one(tmp_path: Path) -> None:
         until(lambda: set(server.children()) - victims, "the next round", patience=4)  # the longest delay is 5 s
 
 
-def test_an_old_death_ends_no_pause() -> None:
+def test_an_old_death_ends_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pause that the young have caused goes on when an old worker dies; then an old one's death begins anew."""
     from server._listener import Listener
     from server._pool import DELAYS, YOUNG, BackOff
 
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     listener = Listener("127.0.0.1", 0, 1, 1)
-    back_off, now = BackOff(listener), time.monotonic()
-    back_off.bury([now - 10 * YOUNG, now])
-    assert 0 < (first := listener.pause_left()) <= DELAYS[0]
-    back_off.bury([now - 10 * YOUNG])
+    back_off, old = BackOff(listener), now - 10 * YOUNG
+    back_off.bury([old, now])
+    assert listener.pause_left() == pytest.approx(DELAYS[0])
+    back_off.bury([old])
     back_off.bury([now])
-    assert 0 < listener.pause_left() <= first
-    until(lambda: listener.pause_left() <= 0, "the pause is over")
+    assert listener.pause_left() == pytest.approx(DELAYS[0])
+    now += 1.1 * DELAYS[0]
+    assert listener.pause_left() <= 0
     back_off.bury([now])
-    assert DELAYS[0] < listener.pause_left() <= 2 * DELAYS[0]
+    assert listener.pause_left() == pytest.approx(2 * DELAYS[0])
     listener.close()
 
 
