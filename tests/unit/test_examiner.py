@@ -440,6 +440,41 @@ def test_container_and_host_read_the_same_checks() -> None:
     assert sorted(check.id for check in catalogue.known()) == _check.ids()
 
 
+def closing_late(tmp_path: Path, *changes: tuple[str, str]) -> Path:
+    """A fork server in Python whose parent closes its copies when it waits for the children, changed further."""
+    program = FLAWS["python", "child-keeps-other-clients"].program
+    for old, new in changes:
+        assert program.count(old) == 1
+        program = program.replace(old, new)
+    path = tmp_path / "late.py"
+    path.write_text(program)
+    return path
+
+
+def test_children_keep_connections_also_when_the_parent_is_late(tmp_path: Path) -> None:
+    """It waits, and closes its copies, when the next client comes. So one comes, and what the children keep is told."""
+    path = closing_late(
+        tmp_path,
+        ("signal.signal(signal.SIGCHLD, reap)\n", ""),
+        ("    serve(connection)\ndrain", "    reap()\n    serve(connection)\ndrain"),
+    )
+    found = examine(path, "--checks", "child-keeps-other-clients")
+    assert found["verdicts"] == {"child-keeps-other-clients": "FAIL"}
+
+
+@pytest.mark.parametrize(("late", "verdict"), [(4, "PASS"), (9, "FAIL")])
+def test_a_parent_that_is_late_has_two_chances(late: int, verdict: str, tmp_path: Path) -> None:
+    """It hears no SIGCHLD until so many clients have come; the first is the greeting, then three, and three."""
+    hear = f"    clients += 1\n    if clients > {late}:\n        signal.signal(signal.SIGCHLD, reap)\n        reap()\n"
+    path = closing_late(
+        tmp_path,
+        ("signal.signal(signal.SIGCHLD, reap)\n", "clients = 0\n"),
+        ("    serve(connection)\ndrain", f"{hear}    serve(connection)\ndrain"),
+    )
+    found = examine(path, "--checks", "parent-keeps-client-fd")
+    assert found["verdicts"] == {"parent-keeps-client-fd": verdict}
+
+
 def reset(connection: socket.socket) -> None:
     """Close it with RST (SO_LINGER of socket(7))."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
