@@ -277,6 +277,11 @@ class Exam:
         finally:
             connection.close()
 
+    def _greeted_at_rest(self, subject: Subject) -> bool:
+        """A round trip when it is through with those who left together: it may have been full until then."""
+        subject.at_rest()
+        return self._greeted(subject)
+
     # The frame.
 
     def examine(self, run: Callable[["Exam"], str]) -> tuple[str, Outcome | str]:
@@ -321,7 +326,7 @@ class Exam:
         if verdict == verdicts.PASS:
             self._hang_up()
             for subject, survives in self._subjects:
-                if survives and not self._greeted(subject):
+                if survives and not self._greeted(subject) and not self._greeted_at_rest(subject):
                     words = f"{said}; but afterwards the server serves nobody any more: {_state(subject)}"
                     return verdicts.INCONCLUSIVE, words
         return verdict, said

@@ -475,6 +475,21 @@ def test_a_parent_that_is_late_has_two_chances(late: int, keeps: str, reaps: str
     assert found["verdicts"] == {"parent-keeps-client-fd": keeps, "reap-late": reaps}
 
 
+def test_who_is_full_until_all_have_left_still_serves(tmp_path: Path) -> None:
+    """For a moment after two clients have left together it closes each new one, as a full fd_set makes it do."""
+    program = FLAWS["python", "select.py"].program
+    for old, new in [
+        ("def end(connection):\n", "def end(connection):\n    left.append(time.monotonic())\n"),
+        ("if connection.fileno() >= FD_SETSIZE:", "if len(left) > 1 and time.monotonic() < left[-1] + 0.1:"),
+        ("waiting = {}", "left = []\nwaiting = {}"),
+    ]:
+        assert program.count(old) == 1
+        program = program.replace(old, new)
+    path = tmp_path / "full.py"
+    path.write_text(program)
+    assert examine(path, "--checks", "concurrent")["verdicts"] == {"concurrent": "PASS"}
+
+
 def reset(connection: socket.socket) -> None:
     """Close it with RST (SO_LINGER of socket(7))."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
