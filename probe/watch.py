@@ -25,7 +25,8 @@ def watch(interval: float, details: frozenset[str], share: float = 1.0) -> None:
     """Take a snapshot each ``interval`` seconds until standard input ends or nobody reads standard output.
 
     Whoever starts this in a container may be killed and cannot say good-bye; the engine then closes the pipes. So both
-    ends are watched, also while a line waits to be taken. Moments that pass meanwhile are left out, not made up for.
+    ends are watched, also while a line waits to be taken: the last one may be cut. Moments that pass meanwhile are left
+    out, not made up for.
 
     Args:
         interval: seconds from one snapshot to the next; 0 takes them as fast as they are read.

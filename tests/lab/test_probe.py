@@ -57,6 +57,8 @@ def test_no_wrong_join_while_clients_churn(quiet: Rig) -> None:
     children = defaultdict(set)
     for peer, child in CONNECTED.findall(quiet.container("server").logs().decode()):
         children[peer].add(int(child))
+    if not lines[-1].endswith("\n"):  # our end of the stream came while it was written
+        lines.pop()
     looks = [json.loads(line) for line in lines]
     joined = 0
     for look in looks:
