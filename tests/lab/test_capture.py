@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from forklab.capture import CLIENT, SERVER, Connection, read
+from forklab.capture.frames import CaptureError
 from forklab.capture.newfile import new_file
 from forklab.capture.record import record
 from protocol import exits
@@ -273,6 +274,14 @@ def test_a_full_disk_is_told_and_what_was_written_is_whole(clean: Rig, tmp_path:
     assert read(file).file.cut is None
 
 
+def clients_so_far(path: Path) -> list[str]:
+    """Of a capture that is being written; none while it has not begun."""
+    try:
+        return [connection.client for connection in read(path).connections]
+    except CaptureError:
+        return []
+
+
 @pytest.mark.parametrize("reads", ["cat", "head -c 300"])
 def test_wireshark_gets_the_packets_live(clean: Rig, tmp_path: Path, reads: str) -> None:
     """A program of that name gets them while the capture runs; when it is closed, the capture ends, and all is well."""
@@ -283,7 +292,7 @@ def test_wireshark_gets_the_packets_live(clean: Rig, tmp_path: Path, reads: str)
     with clean.hand() as hand, capturing(clean, "--wireshark", "--json", PATH=path) as capture:
         (name,) = hand.open(1, "hello")
         if reads == "cat":
-            until(lambda: any(c.client == name for c in read(tmp_path / "shown").connections), "it is shown live")
+            until(lambda: name in clients_so_far(tmp_path / "shown"), "it is shown live")
             code, out, _ = capture.end()
         else:
             until(lambda: hand.say(name, "more") and capture.process.poll() is not None, "the capture ended")
@@ -321,6 +330,7 @@ GO_DOWN = """
 import sys
 from pathlib import Path
 from forklab import engine
+from forklab.capture.frames import CaptureError
 from forklab.capture.newfile import new_file
 from forklab.capture.record import record
 from forklab.errors import LabError
