@@ -6,13 +6,14 @@ import re
 import resource
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from examiner import _jail
-from examiner._subject import Program
+from examiner._subject import Program, since
+from probe.processes import status
 
 HOST, PORT = "{host}", "{port}"
 
@@ -212,14 +213,17 @@ def _run(words: list[str], folder: Path, user: _jail.User, trouble: str) -> list
         raise CannotBuild(f"{words[0]} cannot be started: {error.strerror}", []) from None
     assert process.stdout
     output = _jail.Output(process.stdout.fileno())
-    deadline = time.monotonic() + _SECONDS
-    busy = time.monotonic()
+    spent = idle = 0.0
+    before = time.monotonic()
     try:
-        while process.poll() is None and time.monotonic() < min(deadline, busy + _IDLE_SECONDS):
+        while process.poll() is None and spent < _SECONDS and idle < _IDLE_SECONDS:
             time.sleep(_PAUSE)
-            busy = time.monotonic() if user.runs() else busy
+            passed, before = since(before)
+            spent += passed
+            idle = 0.0 if user.runs() else idle + passed
     finally:
         in_time = process.poll() is not None
+        left = _names(user.processes())
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, 9)
         code = process.wait()
@@ -227,12 +231,20 @@ def _run(words: list[str], folder: Path, user: _jail.User, trouble: str) -> list
         lines = output.text(ended=True).splitlines()
         process.stdout.close()
     if not in_time:
-        waits = f"waits for something: nothing of it ran for {_IDLE_SECONDS:.0f} seconds"
-        why = waits if time.monotonic() < deadline else f"did not end within {_SECONDS:.0f} seconds"
+        waits = f"waits for something: nothing of it ran for {_IDLE_SECONDS:.0f} seconds; asleep: {left}"
+        why = waits if spent < _SECONDS else f"did not end within {_SECONDS:.0f} seconds"
         raise CannotBuild(f"{trouble}: {words[0]} {why}", lines[:_LINES])
     if code != 0:
         raise CannotBuild(f"{trouble}: {_end(words[0], code)}", lines[:_LINES])
     return lines
+
+
+def _names(pids: Iterable[int]) -> str:
+    names = []
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it has just ended
+            names.append(status(pid)["Name"])
+    return ", ".join(names[:_FEW])
 
 
 def _end(name: str, code: int) -> str:

@@ -44,6 +44,14 @@ _PAUSE = 0.002
 _LONGEST_PAUSE = 0.02
 _MOST_PAUSES = 3
 _FEW = 10
+_LONGEST_GAP = 1.0
+"""Seconds. Whoever comes so late to a look was kept from running, and so was the subject, perhaps with the machine."""
+
+
+def since(before: float) -> tuple[float, float]:
+    """What a wait has lost of its patience since the time of its last look, in seconds; and the time now."""
+    now = time.monotonic()
+    return min(now - before, _LONGEST_GAP), now
 
 
 class DoesNotListen(Exception):
@@ -186,16 +194,18 @@ class Subject:
         what we wait for, however busy the machine is. A moment in which we ourselves were kept from running counts
         little. A subject that always runs gets ``MOST`` times as long.
         """
-        waited, pause, before = 0.0, _PAUSE, time.monotonic()
-        deadline = before + MOST * seconds
+        waited = spent = 0.0
+        pause, before = _PAUSE, time.monotonic()
         while not true():
-            if waited >= seconds or time.monotonic() > deadline:
+            if waited >= seconds or spent > MOST * seconds:
                 return bool(true())
             time.sleep(pause)
-            idle, now = not self.runs(), time.monotonic()
+            idle = not self.runs()
+            passed, before = since(before)
+            spent += passed
             if idle:
-                waited += min(now - before, _MOST_PAUSES * pause)
-            before, pause = now, min(1.5 * pause, _LONGEST_PAUSE)
+                waited += min(passed, _MOST_PAUSES * pause)
+            pause = min(1.5 * pause, _LONGEST_PAUSE)
         return True
 
     def runs(self) -> bool:
@@ -204,6 +214,17 @@ class Subject:
             process["state"] in "RD" or (process["state"] == "t" and pid not in self._frozen)
             for pid, process in self.tree().items()
         )
+
+    def sleeps(self) -> None:
+        """Wait until it sleeps, as a server that is back at accept, or has used SPINS, as one that never will.
+
+        Whoever is kept from running by a busy machine uses nothing, and is waited for.
+        """
+        began = self._used()
+        self.eventually(lambda: not self.runs() or self._used() - began >= SPINS)
+
+    def _used(self) -> float:
+        return float(sum(process["cpu"] for process in self.tree().values()))
 
     def at_rest(self, seconds: float = 0.3, most: float = MOST * GRACE) -> bool:
         """Whether it comes to rest: for so long no process begins, ends, or is woken (voluntary context switches).
