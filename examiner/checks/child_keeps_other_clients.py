@@ -16,6 +16,7 @@ def run(exam: Exam) -> str:
     with subject.frozen((subject.pid,)):
         clients = [exam.connect(subject) for _ in range(3)]
     exam.provoked(all(client.served() for client in clients), "three clients at once are served")
+    subject.sleeps()
     inodes = [_inode(subject, client) for client in clients]
     serving = subject.held_by(clients[1]) - {subject.pid}
     exam.provoked(all(inodes) and serving, "children hold the connections of three clients")
