@@ -14,18 +14,20 @@ import struct
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import count
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from itertools import chain, count, repeat
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
 
-from examiner import _build, _check, _jail, _strace
+from examiner import _build, _check, _jail, _store, _strace
 from examiner._connection import Connection
 from examiner._exam import Exam, Failed, Inconclusive, Lane, Skipped
 from examiner._subject import Program, Subject
+from examiner.checks import store_interleave
 from forklab.grade import catalogue, flaws
 from protocol import verdicts
 from tests.deadline import until
@@ -462,6 +464,15 @@ def test_children_keep_connections_also_when_the_parent_is_late(tmp_path: Path) 
     assert found["verdicts"] == {"child-keeps-other-clients": "FAIL"}
 
 
+def test_children_keep_connections_also_when_the_parent_has_still_to_note_them(tmp_path: Path) -> None:
+    """A child serves its client while the parent, kept from running, has not come back from fork."""
+    kept = "    until = time.monotonic() + 0.3\n    while time.monotonic() < until:\n        pass\n"
+    noted = "    connection_of[child] = connection\n"
+    path = closing_late(tmp_path, (noted, kept + noted))
+    found = examine(path, "--checks", "child-keeps-other-clients")
+    assert found["verdicts"] == {"child-keeps-other-clients": "FAIL"}
+
+
 @pytest.mark.parametrize(("late", "keeps", "reaps"), [(4, "PASS", "PASS"), (8, "FAIL", "WARN")])
 def test_a_parent_that_is_late_has_two_chances(late: int, keeps: str, reaps: str, tmp_path: Path) -> None:
     """It hears no SIGCHLD until so many clients have come; the first is the greeting, then three, three, and one."""
@@ -527,3 +538,72 @@ def test_a_reset_before_connect_has_returned_is_no_refusal(monkeypatch: pytest.M
         connection = Subject.connect(subject)
     assert connection.ended == "RST"
     assert not connection.served()
+
+
+def looks(*found: object) -> mock.Mock:
+    """What is found at one look after the other; the last one ever after."""
+    return mock.Mock(side_effect=chain(found, repeat(found[-1])))
+
+
+@pytest.mark.parametrize(("used", "slept"), [((0.0,), True), ((0.0, 0.1, 0.2, 0.3), False)])
+def test_who_is_kept_from_running_is_waited_for_and_who_spins_is_not(used: tuple[float, ...], slept: bool) -> None:
+    """Both run at many looks; only one uses the processor meanwhile."""
+    subject = mock.Mock(runs=looks(*[True] * 150, False), _used=looks(*used))
+    subject.eventually = partial(Subject.eventually, subject)
+    Subject.sleeps(subject)
+    assert subject.runs() != slept
+
+
+def test_a_server_that_is_late_to_write_is_not_one_that_asks_for_room(tmp_path: Path) -> None:
+    """Its buffers are not full when nobody sends any more, for it pauses once before it goes on."""
+    program = FLAWS["python", "short-write"].program
+    loop = "    while data := connection.recv(4096):\n"
+    assert program.count(loop) == 1
+    pause = "        if len(data) == 4096 and not paused:\n            paused = time.sleep(1.5) or True\n"
+    path = tmp_path / "late.py"
+    path.write_text(program.replace(loop, "    paused = False\n" + loop + pause))
+    assert examine(path, "--checks", "short-write")["verdicts"] == {"short-write": "FAIL"}
+
+
+@pytest.mark.parametrize("rests", [True, False])
+def test_writers_that_are_late_at_the_pipe_are_waited_for(
+    rests: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine they may need longer than patience lasts: all are there when the server rests."""
+    subject = mock.MagicMock(**{"eventually.return_value": False, "at_rest.return_value": rests})
+    clients = [mock.Mock(got=b"", **{"more.return_value": False}) for _ in range(2)]
+    monkeypatch.setattr(store_interleave, "_writing", lambda subject: [7, 8] if subject.at_rest.called else [7])
+    monkeypatch.setattr(store_interleave, "_last", lambda subject: -1)
+    told = nullcontext() if rests else pytest.raises(Inconclusive, match="all that can write to the pipe do")
+    with told:
+        store_interleave._crowd(exam(tmp_path), subject, {5}, clients)
+    assert [call.args[1] for call in subject.kill.call_args_list] == ([7, 8] if rests else [])
+
+
+def test_the_last_line_of_a_file_is_looked_for_when_its_recorder_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not while a busy machine has not let it write yet, and the file is the same at two looks."""
+    subject = mock.Mock()
+    subject.eventually = partial(Subject.eventually, subject)
+    lines = (b"forklab 1\n", b"forklab 1\n<2.0:cc>\n<3.0:dd")
+    monkeypatch.setattr(_store, "recorded", lambda subject: lines[subject.at_rest.called])
+    assert store_interleave._last(subject) == 3
+
+
+def test_a_machine_that_stood_still_costs_no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What should happen gets the time to, after a gap that is longer than all patience."""
+    clock = mock.Mock(side_effect=chain((0.0,), count(100.0, 0.01)))
+    monkeypatch.setattr(time, "monotonic", clock)
+    subject = mock.Mock(runs=looks(True))
+    assert Subject.eventually(subject, looks(*[False] * 20, True))
+
+
+def test_the_greeting_is_over_when_the_kernel_has_its_end(tmp_path: Path) -> None:
+    """Not when close(2) returns: on a busy machine the FIN is brought later."""
+    connection = mock.Mock(local="here", got=b"")
+    row = {"remote": "here", "state": "ESTABLISHED"}
+    subject = mock.Mock(sockets=looks([row], [row], [{**row, "state": "CLOSE_WAIT"}]))
+    subject.eventually = lambda true: any(true() for _ in range(10))
+    subject.connect.return_value = connection
+    assert exam(tmp_path)._greeted(subject)
+    connection.close.assert_called_once()
+    assert subject.sockets.call_count == 3
