@@ -577,7 +577,7 @@ def test_writers_that_are_late_at_the_pipe_are_waited_for(
     told = nullcontext() if rests else pytest.raises(Inconclusive, match="all that can write to the pipe do")
     with told:
         store_interleave._crowd(exam(tmp_path), subject, {5}, clients)
-    assert [call.args[1] for call in subject.kill.call_args_list] == ([7, 8] if rests else [])
+    assert {call.args[1] for call in subject.kill.call_args_list} == ({7, 8} if rests else set())
 
 
 def test_the_last_line_of_a_file_is_looked_for_when_its_recorder_rests(monkeypatch: pytest.MonkeyPatch) -> None:
