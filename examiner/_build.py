@@ -223,7 +223,7 @@ def _run(words: list[str], folder: Path, user: _jail.User, trouble: str) -> list
             idle = 0.0 if user.runs() else idle + passed
     finally:
         in_time = process.poll() is not None
-        left = _names(user.processes())
+        left = "" if in_time else _names(user.processes())
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, 9)
         code = process.wait()

@@ -30,6 +30,7 @@ class Canaries:
         self.first = _fork(lambda: _sit(_FIRST))
         os.close(theirs)
         self.pids += [self.first, *(_fork(partial(self._guard, user)) for user in self._users)]
+        _jail.SPARED.these(self.pids, self.pipe)
 
     def renew(self) -> None:
         """Be ready again, after memory has ended."""
@@ -38,6 +39,7 @@ class Canaries:
 
     def end(self) -> None:
         """They are not needed any more."""
+        _jail.SPARED.none()
         for pid in reversed(self.pids):  # the guards first
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)

@@ -7,13 +7,14 @@ import contextlib
 import ctypes
 import os
 import resource
+import select
 import shutil
 import signal
 import stat
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,9 @@ GONE_SECONDS = 45.0
 """A thousand processes that all spin take their time to die, too."""
 _NICE = 19
 """Of a subject (nice(2)): the examiner keeps its share of the processor beside hundreds that spin."""
+_FUSE = "request_wait_answer"
+"""The kernel's function (fs/fuse/dev.c) in which who waits for FUSE sleeps, in state S and not in D. Images lie on such
+file systems in an engine without root, and shared folders in Docker Desktop."""
 _PINS = Pins(128)
 """Most of the processes that are there now, as ``table`` reads them all the time."""
 _HEAD, _TAIL = 8 << 10, 8 << 10
@@ -216,17 +220,23 @@ class User:
     def processes(self) -> dict[int, str]:
         """The states of all that run as this user, by PID; without zombies, which are their parent's."""
         found = {}
-        for name in filter(str.isdigit, os.listdir(PROC)):
+        for pid in _pids():
             with contextlib.suppress(OSError):  # it has just ended
-                fields = status(int(name))
+                fields = status(pid)
                 state = fields["State"].split()[0]
                 if int(fields["Uid"].split()[0]) == self._number and state != "Z":
-                    found[int(name)] = state
+                    found[pid] = state
         return found
 
     def runs(self) -> bool:
         """Whether a process of this user runs, is about to, or waits for a disk."""
-        return bool(set(self.processes().values()) & {"R", "D"})
+        there = self.processes()
+        return bool(set(there.values()) & {"R", "D"}) or self.waits_for_files(there)
+
+    def waits_for_files(self, pids: Iterable[int]) -> bool:
+        """Whether one of these processes of this user waits for a file system that a process serves: as for a disk."""
+        with self.eyes():
+            return any(_wait_channel(pid) == _FUSE for pid in pids)
 
     @property
     def _number(self) -> int:
@@ -234,8 +244,8 @@ class User:
 
     def left_in(self, place: Path) -> list[Path]:
         """The files of this user in a place that all share."""
-        with contextlib.suppress(OSError):
-            return [place / path.name for path in self.reach(place).iterdir() if path.lstat().st_uid == self.uid]
+        with contextlib.suppress(OSError), os.scandir(self.reach(place)) as entries:
+            return [place / each.name for each in entries if each.stat(follow_symlinks=False).st_uid == self.uid]
         return []
 
     def _ipc(self, kind: str) -> list[int]:
@@ -313,9 +323,50 @@ def children_of(parent: int) -> list[int]:
     return [pid for pid, process in table().items() if process["ppid"] == parent]
 
 
+class Spared:
+    """The canaries: as long as nothing happens at their pipe they live, so nobody else has their numbers.
+
+    They are most of what is there, and no look needs to read them. Once one has gone, every number is read.
+    """
+
+    def __init__(self) -> None:
+        self.none()
+
+    def none(self) -> None:
+        """There are none, or none any more."""
+        self._names: frozenset[str] = frozenset()
+        self._pipe = select.poll()
+
+    def these(self, pids: Iterable[int], pipe: int) -> None:
+        """They have these numbers, and the pipe ends with the first that goes."""
+        self.none()
+        self._names = frozenset(map(str, pids))
+        self._pipe.register(pipe, select.POLLIN)
+
+    def names(self) -> frozenset[str]:
+        """Entries of /proc that need not be read now."""
+        return frozenset() if self._pipe.poll(0) else self._names
+
+
+SPARED = Spared()
+
+
+def _wait_channel(pid: int) -> str:
+    try:
+        return Path(PROC, str(pid), "wchan").read_text()
+    except OSError:  # it has just ended
+        return ""
+
+
+def _pids() -> set[int]:
+    """Of every process but those that are spared."""
+    there = set(os.listdir(PROC)) - SPARED.names()  # in this order: a number is spared only if nobody else had it
+    return {int(name) for name in there if name.isdigit()}
+
+
 def table() -> dict[int, dict[str, Any]]:
-    """What /proc/PID/stat says of every process."""
-    pids = {int(name) for name in os.listdir(PROC) if name.isdigit()}
+    """What /proc/PID/stat says of every process, but of those that are spared."""
+    pids = _pids()
     _PINS.keep_only(pids)
     rows = {pid: _PINS.read(pid, Pin.stat) for pid in pids}
     return {pid: row for pid, row in rows.items() if row}  # some have just ended

@@ -161,7 +161,7 @@ class Subject:
         self._output = _jail.Output(self._process.stdout.fileno())
 
     def _await_start(self) -> None:
-        if not self.eventually(lambda: self.listens() or not self.alive(), START_GRACE) or not self.listens():
+        if not self.eventually(lambda: self.listens() or not self.alive(), START_GRACE) or not self.listener():
             trouble = self._why_not()
             self.end()
             raise trouble
@@ -210,10 +210,11 @@ class Subject:
 
     def runs(self) -> bool:
         """Whether a process of it runs, is about to, or waits for a disk, or for strace at a call (t)."""
+        tree = self.tree()
         return any(
             process["state"] in "RD" or (process["state"] == "t" and pid not in self._frozen)
-            for pid, process in self.tree().items()
-        )
+            for pid, process in tree.items()
+        ) or self._user.waits_for_files(tree)
 
     def sleeps(self) -> None:
         """Wait until it sleeps, as a server that is back at accept, or has used SPINS, as one that never will.
@@ -348,13 +349,15 @@ class Subject:
 
     def listens(self) -> bool:
         """Whether it listens on the port. Read, not tried: a connection would make it fork."""
-        return self.listener() is not None
+        return any(local.endswith(f":{self.port}") for local in self._listening())
 
     def elsewhere(self) -> list[str]:
         """Where it listens besides its port."""
-        rows = [
-            row for row in tcp.sockets() if row["state"] == tcp.LISTEN and not row["local"].endswith(f":{self.port}")
-        ]
+        return [local for local in self._listening() if not local.endswith(f":{self.port}")]
+
+    def _listening(self) -> list[str]:
+        """The addresses of its LISTEN sockets."""
+        rows = tcp.listeners()
         held = self.holders() if rows else {}
         return [row["local"] for row in rows if row["inode"] in held]
 

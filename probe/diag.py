@@ -14,7 +14,8 @@ TCPDIAG_GETSOCK = 18
 """The older of two questions: its answer has both families. SOCK_DIAG_BY_FAMILY would walk the kernel's table twice."""
 NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-ALL_STATES = 0xFFFF
+ALL_STATES, LISTEN = 0xFFFF, 1 << 10
+"""Masks of states: bits by the numbers of net/tcp_states.h."""
 
 HEADER = struct.Struct("=IHHII")
 REQUEST = struct.Struct("=52xII")
@@ -47,8 +48,8 @@ class Found(NamedTuple):
     inode: int
 
 
-def dump() -> list[Found]:
-    """Every TCP socket in this network namespace.
+def dump(states: int = ALL_STATES) -> list[Found]:
+    """Every TCP socket in this network namespace that is in one of these states.
 
     A connection that leaves one of the kernel's tables for another while it answers may come twice; the later row is
     the newer, and the only one given.
@@ -58,7 +59,7 @@ def dump() -> list[Found]:
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as link:
         link.settimeout(5)
-        request = REQUEST.pack(ALL_STATES, 0)
+        request = REQUEST.pack(states, 0)
         flags = NLM_F_REQUEST | NLM_F_DUMP
         link.send(HEADER.pack(HEADER.size + len(request), TCPDIAG_GETSOCK, flags, 1, 0) + request)
         found: dict[bytes, Found] = {}

@@ -43,25 +43,30 @@ def sockets() -> list[dict[str, Any]]:
     return table()[1]
 
 
-def table() -> tuple[str, list[dict[str, Any]]]:
-    """Where the sockets are from, ``sock_diag`` or ``proc``, and the sockets.
+def listeners() -> list[dict[str, Any]]:
+    """Those of :func:`sockets` that listen; the kernel has them apart, and walks no table of connections for them."""
+    return [row for row in table(diag.LISTEN)[1] if row["state"] == LISTEN]
+
+
+def table(states: int = diag.ALL_STATES) -> tuple[str, list[dict[str, Any]]]:
+    """Where the sockets are from, ``sock_diag`` or ``proc``, and the sockets: at least those in ``states``, a mask.
 
     sock_diag is asked first: it answers faster, and it alone knows the limit of a backlog. A kernel without it
     (CONFIG_INET_DIAG) refuses.
     """
     try:
-        return "sock_diag", from_diag()
+        return "sock_diag", from_diag(states)
     except OSError:
         return "proc", from_proc()
 
 
-def from_diag() -> list[dict[str, Any]]:
+def from_diag(states: int = diag.ALL_STATES) -> list[dict[str, Any]]:
     """The sockets as the kernel answers over netlink, those of IPv4 first, as /proc has them.
 
     Raises:
         OSError: the kernel has no sock_diag for TCP.
     """
-    return [dict(_row(found)) for found in sorted(diag.dump(), key=lambda found: VERSIONS[found.family])]
+    return [dict(_row(found)) for found in sorted(diag.dump(states), key=lambda found: VERSIONS[found.family])]
 
 
 @functools.lru_cache(maxsize=16384)

@@ -571,7 +571,7 @@ def test_writers_that_are_late_at_the_pipe_are_waited_for(
 ) -> None:
     """On a busy machine they may need longer than patience lasts: all are there when the server rests."""
     subject = mock.MagicMock(**{"eventually.return_value": False, "at_rest.return_value": rests})
-    clients = [mock.Mock(got=b"", **{"more.return_value": False}) for _ in range(2)]
+    clients: list[Any] = [mock.Mock(got=b"", **{"more.return_value": False}) for _ in range(2)]
     monkeypatch.setattr(store_interleave, "_writing", lambda subject: [7, 8] if subject.at_rest.called else [7])
     monkeypatch.setattr(store_interleave, "_last", lambda subject: -1)
     told = nullcontext() if rests else pytest.raises(Inconclusive, match="all that can write to the pipe do")

@@ -102,6 +102,30 @@ def test_when_memory_ends_the_subject_does(user: _jail.User, place: Path) -> Non
         canaries.end()
 
 
+def test_no_look_reads_the_canaries_until_one_has_gone() -> None:
+    """From then on another process may have its number."""
+    canaries = Canaries([])
+    try:
+        ours = set(canaries.pids)
+        assert not ours & _jail.table().keys()
+        os.kill(canaries.first, signal.SIGKILL)
+        until(lambda: ours <= _jail.table().keys(), "all are read")
+    finally:
+        canaries.end()
+    assert os.getpid() in _jail.table()
+
+
+def test_who_waits_for_a_file_system_in_a_process_waits_for_a_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sleeps as somebody who waits for a client does, and the kernel's function tells them apart."""
+    for pid, function in (("7", "do_wait"), ("8", "request_wait_answer")):
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "wchan").write_text(function)
+    monkeypatch.setattr(_jail, "PROC", str(tmp_path))
+    assert [_jail.User(None).waits_for_files(pids) for pids in ((), (7, 9), (7, 8))] == [False, False, True]
+
+
 def test_folders_deeper_than_a_path_are_removed(place: Path) -> None:
     """Python's own rmtree gives up there."""
     deep, here = place / "deep", os.getcwd()

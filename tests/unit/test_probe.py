@@ -306,6 +306,8 @@ def test_connections_and_their_queues(family: int, host: str, source: str) -> No
         (waiting,) = rows()
         assert (waiting["state"], waiting["inode"], waiting["rx_queue"]) == ("ESTABLISHED", 0, 5)
         (listening,) = [row for row in sockets.sockets() if row["inode"] == os.fstat(listener.fileno()).st_ino]
+        assert listening in sockets.listeners()
+        assert {row["state"] for row in sockets.listeners()} == {"LISTEN"}
         assert (listening["state"], listening["backlog"]) == ("LISTEN", 1)
         assert listening["backlog_limit"] == (3 if source == "sock_diag" else None)
         connection, _ = listener.accept()
