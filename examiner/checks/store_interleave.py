@@ -1,14 +1,13 @@
 """Lines longer than PIPE_BUF are whole in the file, however many clients send at once.
 
 write(2) to a pipe is atomic up to PIPE_BUF, 4096 bytes. While the recorder is stopped, five clients send lines of
-20,000 bytes, until the pipe is full and nobody can write more. When it goes on, those who wait are let go one
-by one.
+20,000 bytes, until the pipe is full and nobody can write more. All are stopped then, and it goes on alone; those who
+wait are let go one by one, and last of all whoever has written a part of its line.
 """
 
 import re
 import signal
 from contextlib import ExitStack
-from functools import partial
 
 from examiner import _store
 from examiner._check import Check
@@ -45,7 +44,8 @@ def run(exam: Exam) -> str:
 def _crowd(exam: Exam, subject: Subject, recorders: set[int], clients: list[Connection]) -> None:
     """Send while nobody records; then let those that wait go on, but not at once who has written a part of its line.
 
-    Whose line that is shows when all that was in the pipe is in the file: it is the last one there.
+    Whose line that is shows when all that was in the pipe is in the file: it is the last one there. It may be nobody's
+    of those that sleep: pipe_write gives the pipe free before it sleeps, and on a busy machine others come between.
     """
     with ExitStack() as later:
         with subject.frozen(recorders):
@@ -60,13 +60,19 @@ def _crowd(exam: Exam, subject: Subject, recorders: set[int], clients: list[Conn
             exam.note(f"the recorder stood still, {under_way} clients waited; asleep in a write to a pipe: {writing}")
             if len(writing) < 2:
                 return
-            later.enter_context(subject.frozen(writing))
+            later.enter_context(subject.frozen())
         unfinished = _last(subject)
         owners = subject.held_by(clients[unfinished]) if unfinished in range(CLIENTS) else set()
         exam.note(f"the pipe ended within a line of client {unfinished}, whose process is {sorted(owners)}")
         for pid in set(writing) - owners:
-            subject.kill(signal.SIGCONT, pid)
-            subject.eventually(partial(_has_written, subject, pid))
+            _goes_on(subject, pid)
+
+
+def _goes_on(subject: Subject, pid: int) -> None:
+    """Let it, and wait until the file has more: where it sleeps tells nothing as long as it has not got to run."""
+    before = len(_store.recorded(subject))
+    subject.kill(signal.SIGCONT, pid)
+    subject.eventually(lambda: len(_store.recorded(subject)) > before)
 
 
 def _last(subject: Subject) -> int:
@@ -84,10 +90,6 @@ def _last(subject: Subject) -> int:
     subject.eventually(settled)
     found = re.findall(rb"<(\d+)\.", before)
     return int(found[-1]) if found else -1
-
-
-def _has_written(subject: Subject, pid: int) -> bool:
-    return pid not in _writing(subject)
 
 
 def _writing(subject: Subject) -> list[int]:

@@ -580,6 +580,41 @@ def test_writers_that_are_late_at_the_pipe_are_waited_for(
     assert {call.args[1] for call in subject.kill.call_args_list} == ({7, 8} if rests else set())
 
 
+def test_who_waits_for_the_pipe_elsewhere_than_in_write_stands_still_as_well(tmp_path: Path) -> None:
+    """Its line is the one to be torn; on a busy machine that is so of any writer that does not sleep yet.
+
+    Here two clients' lines are written without a lock, and those of the others with one, by who sleeps in select(2).
+    """
+    program = FLAWS["python", "store-interleave"].program
+    patient = """def patient(data):
+    fcntl.lockf(lock, fcntl.LOCK_EX)
+    while data:
+        try:
+            data = data[os.write(polite, data) :]
+        except BlockingIOError:
+            select.select([], [polite], [])
+    fcntl.lockf(lock, fcntl.LOCK_UN)
+
+
+def store(line):
+    if line[:3] in (b"<0.", b"<3.", b"<4."):
+        return patient(line)
+"""
+    opened = 'polite = os.open(f"/proc/self/fd/{write_end}", os.O_WRONLY | os.O_NONBLOCK)\n'
+    for old, new in [
+        ("import os\n", "import os\nimport select\n"),
+        ("def store(line):\n", patient),
+        ("    os.close(write_end)\n    while", "    os.close(write_end)\n    os.close(polite)\n    while"),
+        ("read_end, write_end = os.pipe()\n", "read_end, write_end = os.pipe()\n" + opened),
+    ]:
+        assert program.count(old) == 1
+        program = program.replace(old, new)
+    path = tmp_path / "polite.py"
+    path.write_text(program)
+    found = examine(path, "--service", "store", "--checks", "store-interleave")
+    assert found["verdicts"] == {"store-interleave": "FAIL"}
+
+
 def test_the_last_line_of_a_file_is_looked_for_when_its_recorder_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not while a busy machine has not let it write yet, and the file is the same at two looks."""
     subject = mock.Mock()
