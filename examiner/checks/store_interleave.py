@@ -44,8 +44,8 @@ def run(exam: Exam) -> str:
 def _crowd(exam: Exam, subject: Subject, recorders: set[int], clients: list[Connection]) -> None:
     """Send while nobody records; then let those that wait go on, but not at once who has written a part of its line.
 
-    Whose line that is shows when all that was in the pipe is in the file: it is the last one there. It may be nobody's
-    of those that sleep: pipe_write gives the pipe free before it sleeps, and on a busy machine others come between.
+    Whose line that is shows when all that was in the pipe is in the file: it is the last one there. Its writer need not
+    be asleep yet: pipe_write gives the pipe free before it sleeps, and on a busy machine others come between.
     """
     with ExitStack() as later:
         with subject.frozen(recorders):
