@@ -578,6 +578,8 @@ def test_writers_that_are_late_at_the_pipe_are_waited_for(
     with told:
         store_interleave._crowd(exam(tmp_path), subject, {5}, clients)
     assert {call.args[1] for call in subject.kill.call_args_list} == ({7, 8} if rests else set())
+    still = [mock.call({5}), mock.call()]
+    assert subject.frozen.call_args_list == (still if rests else still[:1]), "not all stand still before one goes on"
 
 
 def test_who_waits_for_the_pipe_elsewhere_than_in_write_stands_still_as_well(tmp_path: Path) -> None:
